@@ -1,0 +1,290 @@
+package repo
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/lib/pq"
+
+	"parley/model"
+)
+
+// LogState is the log's name, how far it was trimmed, and its last position.
+type LogState struct {
+	Name    string `db:"name"`
+	Trimmed int64  `db:"trimmed"`
+	Head    int64  `db:"position"`
+}
+
+// Log returns the state of the log as of its last commit.
+func (s *Store) Log(ctx context.Context) (LogState, error) {
+	const query = `SELECT name, trimmed, position FROM log, log_head`
+	var l LogState
+	err := s.get(ctx, &l, query)
+	return l, err
+}
+
+// Append puts events at the end of the log, in order, and gives each its
+// Position. It takes the lock of the log's head, so it must be the last thing
+// that a transaction does. It also keeps the stays: those in Joined must be rows
+// of members already, and their stay begins to cover this event; those in Departed
+// are moved from members to past_stays, where the stay still covers this event.
+func (s *Store) Append(ctx context.Context, events ...*model.Event) error {
+	const take = `UPDATE log_head SET position = position + $1 RETURNING position - $1`
+	var head int64
+	if err := s.get(ctx, &head, take, len(events)); err != nil {
+		return fmt.Errorf("append: %w", err)
+	}
+	for i, e := range events {
+		e.Position = head + 1 + int64(i)
+		if err := s.insertEvent(ctx, e); err != nil {
+			return fmt.Errorf("append %s: %w", e.Kind.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) insertEvent(ctx context.Context, e *model.Event) error {
+	const insert = `
+		INSERT INTO events (position, kind, audience, conversation_id, seq, clients, joined, departed,
+		                    except_client, except_session, data, at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+	_, err := s.exec(ctx, insert, e.Position, e.Kind, e.Audience, null(e.ConversationID), null(e.Seq),
+		array(e.Clients), array(e.Joined), array(e.Departed),
+		null(e.ExceptClient), sql.NullString{String: e.ExceptSession, Valid: e.ExceptClient != ""},
+		sql.NullString{String: string(e.Data), Valid: e.Data != nil}, e.At)
+	if err != nil {
+		return err
+	}
+	if len(e.Joined) > 0 {
+		const begin = `UPDATE members SET joined_position = $3 WHERE conversation_id = $1 AND client_id = ANY ($2)`
+		if _, err := s.exec(ctx, begin, e.ConversationID, pq.Array(e.Joined), e.Position-1); err != nil {
+			return err
+		}
+	}
+	if len(e.Departed) > 0 {
+		const end = `
+			WITH gone AS (
+				DELETE FROM members WHERE conversation_id = $1 AND client_id = ANY ($2)
+				RETURNING client_id, conversation_id, joined_position)
+			INSERT INTO past_stays (client_id, conversation_id, joined_position, left_position)
+			SELECT client_id, conversation_id, joined_position, $3 FROM gone`
+		if _, err := s.exec(ctx, end, e.ConversationID, pq.Array(e.Departed), e.Position); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// null is a value that is NULL when it is the zero of its type.
+func null[T comparable](v T) sql.Null[T] {
+	var zero T
+	return sql.Null[T]{V: v, Valid: v != zero}
+}
+
+// array is a text[] that is NULL when it is empty.
+func array(v []string) any {
+	if len(v) == 0 {
+		return nil
+	}
+	return pq.Array(v)
+}
+
+// eventColumns joins an event with its message as it is now.
+const eventColumns = `
+	e.position, e.kind, e.audience, e.conversation_id, e.seq, e.clients, e.joined, e.departed,
+	e.except_client, e.except_session, e.data, e.at,
+	m.sender, m.sent_at, m.type, m.content, m.idem_key, m.updated_at, m.recalled_at, m.moderated`
+
+const eventMessage = `
+	LEFT JOIN messages m ON m.conversation_id = e.conversation_id AND m.seq = e.seq AND m.type <> 0`
+
+type eventRow struct {
+	Position       int64             `db:"position"`
+	Kind           model.EventKind   `db:"kind"`
+	Audience       model.Audience    `db:"audience"`
+	ConversationID sql.NullString    `db:"conversation_id"`
+	Seq            sql.NullInt64     `db:"seq"`
+	Clients        pq.StringArray    `db:"clients"`
+	Joined         pq.StringArray    `db:"joined"`
+	Departed       pq.StringArray    `db:"departed"`
+	ExceptClient   sql.NullString    `db:"except_client"`
+	ExceptSession  sql.NullString    `db:"except_session"`
+	Data           sql.NullString    `db:"data"`
+	At             model.Time        `db:"at"`
+	Sender         sql.NullString    `db:"sender"`
+	SentAt         *model.Time       `db:"sent_at"`
+	Type           model.MessageType `db:"type"`
+	Content        []byte            `db:"content"`
+	Key            sql.NullString    `db:"idem_key"`
+	UpdatedAt      *model.Time       `db:"updated_at"`
+	RecalledAt     *model.Time       `db:"recalled_at"`
+	Moderated      sql.NullBool      `db:"moderated"`
+}
+
+func (r *eventRow) scanTo(rows *sql.Rows) error {
+	var typ sql.NullInt16
+	err := rows.Scan(&r.Position, &r.Kind, &r.Audience, &r.ConversationID, &r.Seq, &r.Clients, &r.Joined, &r.Departed,
+		&r.ExceptClient, &r.ExceptSession, &r.Data, &r.At,
+		&r.Sender, &r.SentAt, &typ, &r.Content, &r.Key, &r.UpdatedAt, &r.RecalledAt, &r.Moderated)
+	r.Type = model.MessageType(typ.Int16)
+	return err
+}
+
+func (r *eventRow) event() model.Event {
+	e := model.Event{
+		Position: r.Position, Kind: r.Kind, Audience: r.Audience, ConversationID: r.ConversationID.String, Seq: r.Seq.Int64,
+		Clients: r.Clients, Joined: r.Joined, Departed: r.Departed,
+		ExceptClient: r.ExceptClient.String, ExceptSession: r.ExceptSession.String, At: r.At,
+	}
+	switch {
+	case !e.Kind.OfMessage():
+		if r.Data.Valid {
+			e.Data = []byte(r.Data.String)
+		}
+	case r.Sender.Valid: // else the message was deleted since: there is nothing to show
+		m := model.Message{
+			ConversationID: e.ConversationID, Seq: e.Seq, From: r.Sender.String, SentAt: *r.SentAt, Type: r.Type,
+			Content: r.Content, Key: r.Key.String, UpdatedAt: r.UpdatedAt, RecalledAt: r.RecalledAt, Moderated: r.Moderated.Bool,
+		}
+		e.Data = model.MessageEventData(&m, json.RawMessage(r.Data.String), e.At)
+	}
+	return e
+}
+
+func (s *Store) events(ctx context.Context, query string, args ...any) ([]model.Event, error) {
+	rows, err := s.query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []model.Event
+	for rows.Next() {
+		var r eventRow
+		if err := r.scanTo(rows); err != nil {
+			return nil, err
+		}
+		out = append(out, r.event())
+	}
+	return out, rows.Err()
+}
+
+// Events returns the log behind a position, up to limit entries, in order.
+func (s *Store) Events(ctx context.Context, after int64, limit int) ([]model.Event, error) {
+	const query = `SELECT ` + eventColumns + ` FROM events e` + eventMessage + `
+		WHERE e.position > $1 ORDER BY e.position LIMIT $2`
+	out, err := s.events(ctx, query, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	return out, nil
+}
+
+// ClientEvents returns what one client was to hear between two positions
+// (after < position <= upto), up to limit entries, in order, the acting session's
+// own among them. A limit reached means that there may be more.
+func (s *Store) ClientEvents(ctx context.Context, client string, after, upto int64, limit int) ([]model.Event, error) {
+	// Each branch stops after limit entries by itself, so a long absence costs one page at a time.
+	const query = `
+		WITH stays AS (
+			SELECT conversation_id, joined_position AS f, $3::bigint AS t FROM members WHERE client_id = $1
+			UNION ALL
+			SELECT conversation_id, joined_position, left_position FROM past_stays
+			WHERE client_id = $1 AND left_position > $2
+		), heard AS (
+			(SELECT h.position FROM stays s CROSS JOIN LATERAL (
+				SELECT position FROM events
+				WHERE conversation_id = s.conversation_id AND audience = 1
+				  AND position > GREATEST(s.f, $2) AND position <= LEAST(s.t, $3)
+				ORDER BY position LIMIT $4) h
+			 ORDER BY h.position LIMIT $4)
+			UNION ALL
+			(SELECT position FROM events WHERE audience = 2 AND clients @> ARRAY[$1::text] AND position > $2 AND position <= $3
+			 ORDER BY position LIMIT $4)
+			UNION ALL
+			(SELECT position FROM events WHERE audience = 3 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4)
+		), page AS (SELECT position FROM heard ORDER BY position LIMIT $4)
+		SELECT ` + eventColumns + ` FROM page JOIN events e USING (position)` + eventMessage + `
+		ORDER BY position`
+	out, err := s.events(ctx, query, client, after, upto, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read what a client missed: %w", err)
+	}
+	return out, nil
+}
+
+// Stays returns the stays of clients, the ended ones too if they ended behind
+// position since, and the position as of which all of it is true.
+func (s *Store) Stays(ctx context.Context, clients []string, since int64) (asOf int64, stays map[string][]model.Stay, err error) {
+	// One statement, so one snapshot: the position belongs to the rows.
+	const query = `
+		SELECT h.position, c.client_id, s.conversation_id, s.f, s.t
+		FROM log_head h CROSS JOIN unnest($1::text[]) AS c(client_id) LEFT JOIN LATERAL (
+			SELECT conversation_id, joined_position AS f, 9223372036854775807 AS t
+			FROM members WHERE client_id = c.client_id
+			UNION ALL
+			SELECT conversation_id, joined_position, left_position
+			FROM past_stays WHERE client_id = c.client_id AND left_position > $2
+		) s ON true`
+	rows, err := s.query(ctx, query, pq.Array(clients), since)
+	if err != nil {
+		return 0, nil, fmt.Errorf("load stays: %w", err)
+	}
+	defer rows.Close()
+	stays = make(map[string][]model.Stay, len(clients))
+	for rows.Next() {
+		var client string
+		var conversation sql.NullString
+		var from, to sql.NullInt64
+		if err := rows.Scan(&asOf, &client, &conversation, &from, &to); err != nil {
+			return 0, nil, fmt.Errorf("load stays: %w", err)
+		}
+		if conversation.Valid {
+			stays[client] = append(stays[client], model.Stay{ConversationID: conversation.String, From: from.Int64, To: to.Int64})
+		}
+	}
+	return asOf, stays, rows.Err()
+}
+
+// TrimLog removes up to limit of the oldest events, those before a time, and the
+// stays that covered nothing else. It returns how many events went; less than
+// limit means that nothing older is left. The head of the log is not locked.
+func (s *Store) TrimLog(ctx context.Context, before time.Time, limit int) (int, error) {
+	// Times grow with positions but for clock steps, so the first young event ends the search.
+	const query = `
+		WITH old AS (
+			SELECT position, at FROM events ORDER BY position LIMIT $2
+		), upto AS (
+			SELECT max(position) AS position FROM old
+			WHERE position < COALESCE((SELECT min(position) FROM old WHERE at >= $1), 9223372036854775807)
+		), gone AS (
+			DELETE FROM events WHERE position <= (SELECT position FROM upto) RETURNING 1
+		), mark AS (
+			UPDATE log SET trimmed = upto.position FROM upto WHERE upto.position IS NOT NULL
+		), stays AS (
+			DELETE FROM past_stays WHERE left_position <= (SELECT position FROM upto)
+		)
+		SELECT count(*) FROM gone`
+	var n int
+	if err := s.get(ctx, &n, query, before, limit); err != nil {
+		return 0, fmt.Errorf("trim the log: %w", err)
+	}
+	return n, nil
+}
+
+// Notify sends a payload of less than 8,000 bytes to whoever listens on a channel.
+func (s *Store) Notify(ctx context.Context, channel, payload string) error {
+	_, err := s.exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
+	return err
+}
+
+// LockHouse takes the lock that lets one node at a time clean up, until the
+// transaction ends; false when another has it.
+func (s *Store) LockHouse(ctx context.Context) (bool, error) {
+	var got bool
+	err := s.get(ctx, &got, `SELECT pg_try_advisory_xact_lock($1)`, 0x7061726c6579) // "parley"
+	return got, err
+}
