@@ -1,0 +1,211 @@
+package chat
+
+import (
+	"context"
+	"crypto/rand"
+	mrand "math/rand/v2"
+
+	"parley/model"
+	"parley/repo"
+	"parley/sse"
+)
+
+// StreamRequest is what a client asks of its stream.
+type StreamRequest struct {
+	Session         string // empty: the server names one, for this connection alone
+	Tag             string // empty: none
+	Reopen          bool
+	Position        string // the last event id; empty: a fresh start
+	OfflineMessages bool   // a fresh start also delivers unread messages, not the counts alone
+	AckClient       bool   // only POST /v1/acks, or a resume, means delivered
+	Heartbeat       int    // seconds, 5 to 60
+	RemoteAddr      string
+}
+
+// Connection is what a request for a stream leads to.
+type Connection struct {
+	// Stream is to be served; nil when Farewell is the answer.
+	Stream *sse.Opening
+	// Farewell is all that the stream says before it ends.
+	Farewell []*sse.Frame
+	// Spent: there is nothing for this session any more (204).
+	Spent bool
+}
+
+// Ready is the data of a stream's first event.
+type Ready struct {
+	ClientID         string     `json:"clientId"`
+	SessionID        string     `json:"sessionId"`
+	Tag              *string    `json:"tag"`
+	Resumed          bool       `json:"resumed"`
+	Position         string     `json:"position"`
+	HeartbeatSeconds int        `json:"heartbeatSeconds"`
+	At               model.Time `json:"at"`
+}
+
+// Reset is the data of the event that tells a client to load its state anew.
+type Reset struct {
+	Reason string     `json:"reason"` // too_old or unknown
+	At     model.Time `json:"at"`
+}
+
+// RetryFirst is the first frame of a stream: reconnects are spread, since all clients of a server may lose it at once.
+func RetryFirst() *sse.Frame { return sse.Retry(1000 + mrand.IntN(4001)) }
+
+// Connect logs a session in, or back in, and prepares its stream. It fails with
+// session_conflict when the request says not to evict.
+func (s *Service) Connect(ctx context.Context, caller model.Caller, q StreamRequest) (Connection, error) {
+	if err := caller.NeedClient(); err != nil {
+		return Connection{}, err
+	}
+	anonymous := q.Session == ""
+	if anonymous {
+		q.Session = rand.Text()
+	}
+	key := sessionKey{caller.Client, q.Session}
+	in, err := s.logIn(ctx, key, q, anonymous)
+	if err != nil {
+		return Connection{}, err
+	}
+	switch in.Outcome {
+	case model.Spent:
+		return Connection{Spent: true}, nil
+	case model.Refused:
+		return Connection{}, model.NewError(model.SessionConflict, "another session holds this tag, or this session was ended; with reopen nothing is evicted")
+	case model.Conflicted:
+		return Connection{Farewell: []*sse.Frame{RetryFirst(), sse.Ephemeral("conflict", conflict(in.By, in.Tag, nowMS()))}}, nil
+	}
+	at, err := s.startingPoint(ctx, q.Position)
+	if err != nil {
+		return Connection{}, err
+	}
+	intro, err := s.intro(ctx, caller.Client, q, in, at)
+	if err != nil {
+		return Connection{}, err
+	}
+	acked := in.Acked
+	if at.resumed || !q.AckClient {
+		acked = max(acked, at.position)
+	}
+	return Connection{Stream: &sse.Opening{
+		Client: caller.Client, Session: q.Session, Heartbeat: q.Heartbeat, After: at.position, Intro: intro,
+		Opened: func(st *sse.Stream) { s.sessions.opened(key, st, q, anonymous, in.Tag, acked) },
+		OnEnd:  func(st *sse.Stream, _ sse.End) { s.sessions.closed(key, st) },
+	}}, nil
+}
+
+// logIn settles the session: from memory when this node was the last to hold it.
+func (s *Service) logIn(ctx context.Context, key sessionKey, q StreamRequest, anonymous bool) (LoginResult, error) {
+	if tag, ok := s.sessions.has(key); ok {
+		return LoginResult{Outcome: model.Reconnected, Tag: tag}, nil
+	}
+	return s.logins.Do(ctx, login{
+		client: key.client, remote: q.RemoteAddr, anonymous: anonymous,
+		Login: model.Login{Session: q.Session, Tag: q.Tag, Reopen: q.Reopen},
+	})
+}
+
+// start is where in the log a stream begins.
+type start struct {
+	position int64
+	resumed  bool
+	reset    string // the reason, when a position was given and not found
+}
+
+// startingPoint reads the position that a client has reached.
+func (s *Service) startingPoint(ctx context.Context, given string) (start, error) {
+	now := start{position: s.Hub.Position()}
+	if given == "" {
+		return now, nil
+	}
+	at, ok := model.ParsePosition(s.Hub.Name(), given)
+	if !ok {
+		now.reset = "unknown"
+		return now, nil
+	}
+	if at > now.position || !s.Hub.Remembers(at) {
+		// Another node may be ahead of what this one knows, and only the database knows what was trimmed.
+		log, err := s.Store.Log(ctx)
+		if err != nil {
+			return start{}, err
+		}
+		if at > log.Head {
+			now.reset = "unknown"
+			return now, nil
+		}
+		if at < log.Trimmed {
+			now.reset = "too_old"
+			return now, nil
+		}
+	}
+	return start{position: at, resumed: true}, nil
+}
+
+// intro is what a stream says before anything of the log.
+func (s *Service) intro(ctx context.Context, client string, q StreamRequest, in LoginResult, at start) ([]*sse.Frame, error) {
+	ready := Ready{
+		ClientID: client, SessionID: q.Session, Resumed: at.resumed, Position: model.Position(s.Hub.Name(), at.position),
+		HeartbeatSeconds: q.Heartbeat, At: nowMS(),
+	}
+	if in.Tag != "" {
+		ready.Tag = &in.Tag
+	}
+	frames := []*sse.Frame{RetryFirst()}
+	if at.reset == "" {
+		frames = append(frames, s.Hub.Placed("ready", at.position, ready))
+	} else {
+		// Without an id, so that a cut between the two loses nothing: the client still names its old position.
+		frames = append(frames, sse.Ephemeral("ready", ready), s.Hub.Placed("reset", at.position, Reset{at.reset, nowMS()}))
+	}
+	if at.resumed {
+		return frames, nil
+	}
+	counts, err := s.unreadFrames(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	frames = append(frames, counts...)
+	if !q.OfflineMessages {
+		return frames, nil
+	}
+	offline, err := s.offlineFrames(ctx, client)
+	return append(frames, offline...), err
+}
+
+const (
+	countsPerEvent  = 100
+	offlinePerChat  = 20
+	offlineMessages = 1000
+)
+
+// unreadFrames tells all unread counts, a hundred conversations at a time, and at least once.
+func (s *Service) unreadFrames(ctx context.Context, client string) ([]*sse.Frame, error) {
+	now := nowMS()
+	var frames []*sse.Frame
+	for place := new(repo.UnreadPlace); place != nil; {
+		items, next, err := s.Store.UnreadPage(ctx, client, *place, countsPerEvent)
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, sse.Ephemeral("unread_messages_count_update",
+			model.UnreadCounts{Conversations: items, More: next != nil, At: now}))
+		place = next
+	}
+	return frames, nil
+}
+
+// offlineFrames delivers the newest unread messages, as GET would show them.
+func (s *Service) offlineFrames(ctx context.Context, client string) ([]*sse.Frame, error) {
+	messages, err := s.Store.OfflineMessages(ctx, client, offlinePerChat, offlineMessages)
+	if err != nil {
+		return nil, err
+	}
+	frames := make([]*sse.Frame, len(messages))
+	for i, m := range messages {
+		frames[i] = sse.EphemeralJSON("message", model.MessageEventData(m, nil, m.SentAt))
+	}
+	return frames, nil
+}
+
+// RetryLater is all that a stream says that cannot be served now.
+func RetryLater() *sse.Frame { return sse.Retry(2000 + mrand.IntN(8001)) }

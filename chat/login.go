@@ -1,0 +1,256 @@
+package chat
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"parley/model"
+	"parley/repo"
+)
+
+// login is a request to open a stream of a session that this node does not remember.
+type login struct {
+	client, remote string
+	anonymous      bool
+	model.Login
+}
+
+// LoginResult is what became of a login.
+type LoginResult struct {
+	Outcome model.LoginOutcome
+	Tag     string // the session's: its first one
+	Acked   int64
+	By      string // with Conflicted, and with Refused for a tag: the session that holds the tag
+}
+
+// loginRound decides a batch of logins in one transaction that holds the lock of
+// each client, so that a tag has one holder whatever races.
+type loginRound struct {
+	node  string
+	peers *peers
+	now   model.Time
+	known map[sessionKey]*model.KnownSession
+	tags  map[sessionKey]*model.KnownSession // by client and tag
+	node0 map[sessionKey]string              // who held the stream before
+	acked map[sessionKey]int64
+
+	inserts []repo.SessionRow
+	holds   []login
+	spends  []spend
+	events  []*model.Event
+}
+
+type spend struct{ client, id, by string }
+
+// storeLogins runs a batch of logins.
+func (s *Service) storeLogins(batch []login) []Answer[LoginResult] {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	answers := make([]Answer[LoginResult], len(batch))
+	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		r, err := s.loadRound(ctx, tx, batch)
+		if err != nil {
+			return nil, err
+		}
+		for i, l := range batch {
+			answers[i] = Answer[LoginResult]{Value: r.decide(l)}
+		}
+		return r.events, r.save(ctx, tx)
+	})
+	if err != nil {
+		return failAll[LoginResult](len(batch), fmt.Errorf("log in: %w", err))
+	}
+	return answers
+}
+
+func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) (*loginRound, error) {
+	r := &loginRound{
+		node: s.Node, peers: &s.nodes, now: nowMS(), known: map[sessionKey]*model.KnownSession{},
+		tags: map[sessionKey]*model.KnownSession{}, node0: map[sessionKey]string{}, acked: map[sessionKey]int64{},
+	}
+	seen := make(map[string]bool, len(batch))
+	var clients, ids []string
+	for _, l := range batch {
+		if !seen[l.client] {
+			seen[l.client] = true
+			clients = append(clients, l.client)
+		}
+		ids = append(ids, l.Session)
+	}
+	if err := tx.LockClients(ctx, clients); err != nil {
+		return nil, err
+	}
+	if err := tx.SeeClients(ctx, clients, r.now); err != nil {
+		return nil, err
+	}
+	rows, err := tx.LoginSessions(ctx, clients, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		k := &model.KnownSession{
+			ID: row.ID, Tag: row.Tag.String, Connected: row.Node.Valid, Spent: row.SpentAt != nil, EvictedBy: row.EvictedBy.String,
+		}
+		key := sessionKey{row.ClientID, row.ID}
+		r.known[key], r.node0[key], r.acked[key] = k, row.Node.String, row.Acked
+		if evicting(k.Tag) && !k.Spent {
+			r.tags[sessionKey{row.ClientID, k.Tag}] = k
+		}
+	}
+	return r, nil
+}
+
+// decide settles one login, and notes what is to be written. Later ones of the batch see it.
+func (r *loginRound) decide(l login) LoginResult {
+	key := sessionKey{l.client, l.Session}
+	known := r.known[key]
+	tag := l.Tag
+	if known != nil {
+		tag = known.Tag // a reconnect keeps its first tag, whatever it says
+	}
+	var holder *model.KnownSession
+	if evicting(l.Tag) {
+		holder = r.tags[sessionKey{l.client, l.Tag}]
+	}
+	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key]}
+	switch out.Outcome {
+	case model.LoggedIn:
+		if holder != nil {
+			r.evict(l.client, holder, l.Session)
+		}
+		k := &model.KnownSession{ID: l.Session, Tag: tag, Connected: true}
+		r.known[key], r.node0[key] = k, r.node
+		if evicting(tag) {
+			r.tags[sessionKey{l.client, tag}] = k
+		}
+		row := repo.SessionRow{ClientID: l.client, ID: l.Session, Anonymous: l.anonymous, RemoteAddr: l.remote}
+		row.Tag.String, row.Tag.Valid = tag, tag != ""
+		r.inserts = append(r.inserts, row)
+	case model.Reconnected:
+		if was := r.node0[key]; was != "" && was != r.node && r.peers.alive(was) {
+			r.moved(l.client, l.Session)
+		}
+		r.node0[key] = r.node
+		r.holds = append(r.holds, l)
+	case model.Conflicted:
+		out.By = known.EvictedBy
+		known.EvictedBy = ""
+		r.spends = append(r.spends, spend{l.client, l.Session, ""})
+	case model.Refused:
+		if holder != nil {
+			out.By = holder.ID
+		}
+	}
+	return out
+}
+
+// evicting reports whether a tag has one holder at a time.
+func evicting(tag string) bool { return tag != "" && tag != model.DefaultTag }
+
+// evict spends the session that held a tag. If it is connected its stream is told so
+// wherever it is, else it is told when it returns.
+func (r *loginRound) evict(client string, holder *model.KnownSession, by string) {
+	key := sessionKey{client, holder.ID}
+	holder.Spent = true
+	delete(r.tags, sessionKey{client, holder.Tag})
+	connected := holder.Connected && (r.node0[key] == r.node || r.peers.alive(r.node0[key]))
+	if !connected {
+		holder.EvictedBy = by
+	}
+	r.spends = append(r.spends, spend{client, holder.ID, holder.EvictedBy})
+	r.events = append(r.events, closing(model.SessionsClosed{
+		ClientID: client, Sessions: []string{holder.ID}, Event: "conflict", Spent: true, Frame: conflict(by, holder.Tag, r.now),
+	}, r.now))
+}
+
+// Conflict is the data of the event that tells a session it was evicted.
+type Conflict struct {
+	SessionID  string     `json:"sessionId"` // who has the tag now
+	Tag        string     `json:"tag"`
+	Code       model.Code `json:"code"`
+	LegacyCode int        `json:"legacyCode"`
+	At         model.Time `json:"at"`
+}
+
+func conflict(by, tag string, now model.Time) Conflict {
+	return Conflict{SessionID: by, Tag: tag, Code: model.SessionConflict, LegacyCode: 4111, At: now}
+}
+
+// moved tells the node that held a session's stream that it is here now.
+func (r *loginRound) moved(client, id string) {
+	data, err := json.Marshal(model.SessionMoved{ClientID: client, Session: id, Node: r.node})
+	if err != nil {
+		panic("chat: " + err.Error()) // types of ours
+	}
+	r.events = append(r.events, &model.Event{Kind: model.EventSessionMoved, Audience: model.ToNobody, Data: data, At: r.now})
+}
+
+// save writes what was decided. Spending comes first: a tag's index has room for one holder.
+func (r *loginRound) save(ctx context.Context, tx *repo.Store) error {
+	for _, sp := range r.spends {
+		if err := tx.SpendSession(ctx, sp.client, sp.id, sp.by, r.now); err != nil {
+			return err
+		}
+	}
+	if len(r.inserts) > 0 {
+		if err := tx.InsertSessions(ctx, r.node, r.inserts, r.now); err != nil {
+			return err
+		}
+		clients := make([]string, len(r.inserts))
+		for i, row := range r.inserts {
+			clients[i] = row.ClientID
+		}
+		if err := tx.ForgetOldest(ctx, clients, model.MaxSessions); err != nil {
+			return err
+		}
+	}
+	if len(r.holds) == 0 {
+		return nil
+	}
+	clients, ids, addrs := make([]string, len(r.holds)), make([]string, len(r.holds)), make([]string, len(r.holds))
+	for i, l := range r.holds {
+		clients[i], ids[i], addrs[i] = l.client, l.Session, l.remote
+	}
+	return tx.HoldSessions(ctx, r.node, clients, ids, addrs, r.now)
+}
+
+// staying asks for a client's stays.
+type staying struct {
+	client string
+	since  int64
+}
+
+type stays struct {
+	asOf int64
+	list []model.Stay
+}
+
+// loadStays reads a client's stays together with those of all who ask at the moment.
+func (s *Service) loadStays(ctx context.Context, client string, since int64) (int64, []model.Stay, error) {
+	out, err := s.stays.Do(ctx, staying{client, since})
+	return out.asOf, out.list, err
+}
+
+func (s *Service) readStays(batch []staying) []Answer[stays] {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	clients, since := make([]string, len(batch)), batch[0].since
+	for i, q := range batch {
+		clients[i], since = q.client, min(since, q.since)
+	}
+	asOf, found, err := s.Store.Stays(ctx, clients, since)
+	if err != nil {
+		return failAll[stays](len(batch), err)
+	}
+	answers := make([]Answer[stays], len(batch))
+	for i, q := range batch {
+		answers[i].Value = stays{asOf, found[q.client]}
+	}
+	return answers
+}
+
+// Drain ends all streams, and has their clients come back spread over a few seconds.
+func (s *Service) Drain(ctx context.Context) {
+	s.Hub.Drain(ctx)
+}

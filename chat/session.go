@@ -1,0 +1,364 @@
+package chat
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"parley/model"
+	"parley/repo"
+	"parley/sse"
+)
+
+type sessionKey struct{ client, id string }
+
+// session is what this node remembers of a session that it was the last to hold, so
+// that a reconnect and a send ask the database nothing. What other nodes do to the
+// session arrives by the log and drops it from here.
+type session struct {
+	anonymous  bool
+	tag        string // empty: none
+	remoteAddr string
+	stream     *sse.Stream // nil while unconnected
+	ackAuto    bool
+	endedAt    time.Time // when the last stream ended
+	acked      int64     // while unconnected, and by POST /v1/acks
+	// What the database has, so that only news is saved.
+	savedConnected bool
+	savedAcked     int64
+	savedAt        time.Time
+}
+
+func (e *session) position() int64 {
+	if e.stream != nil && e.ackAuto {
+		return max(e.acked, e.stream.Delivered())
+	}
+	return e.acked
+}
+
+// sessions are the ones this node remembers.
+type sessions struct {
+	mu    sync.Mutex
+	known map[sessionKey]*session
+	bell  chan struct{} // capacity 1: something should be saved soon
+}
+
+func newSessions() *sessions {
+	return &sessions{known: make(map[sessionKey]*session), bell: make(chan struct{}, 1)}
+}
+
+func (r *sessions) ring() {
+	select {
+	case r.bell <- struct{}{}:
+	default:
+	}
+}
+
+// has reports whether a session may connect again without asking anybody, and its tag.
+func (r *sessions) has(k sessionKey) (tag string, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.known[k]
+	if e == nil || e.anonymous {
+		return "", false
+	}
+	return e.tag, true
+}
+
+// drop forgets a session: it is spent, or another node's.
+func (r *sessions) drop(client string, ids []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		delete(r.known, sessionKey{client, id})
+	}
+	if ids == nil {
+		for k := range r.known {
+			if k.client == client {
+				delete(r.known, k)
+			}
+		}
+	}
+}
+
+// opened notes a new stream of a session.
+func (r *sessions) opened(k sessionKey, st *sse.Stream, q StreamRequest, anonymous bool, tag string, acked int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.known[k]
+	if e == nil {
+		e = &session{savedConnected: true, savedAt: time.Now()} // storeLogins has just saved it
+		r.known[k] = e
+	}
+	if !e.savedConnected {
+		r.ring()
+	}
+	e.anonymous, e.tag, e.remoteAddr, e.stream, e.ackAuto = anonymous, tag, q.RemoteAddr, st, !q.AckClient
+	e.acked = max(e.acked, acked)
+}
+
+// closed notes that a stream ended, unless the session has another by now.
+func (r *sessions) closed(k sessionKey, st *sse.Stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.known[k]
+	if e == nil || e.stream != st {
+		return
+	}
+	e.acked, e.stream, e.endedAt = e.position(), nil, time.Now()
+	r.ring()
+}
+
+// acting returns the session that the caller says is calling, empty when it says
+// none, or one that does not count: unknown, spent, or lost.
+func (s *Service) acting(ctx context.Context, caller model.Caller) (string, error) {
+	return s.callingSession(ctx, caller, false)
+}
+
+func (s *Service) callingSession(ctx context.Context, caller model.Caller, alsoLost bool) (string, error) {
+	if caller.Session == "" || caller.Client == "" {
+		return "", nil
+	}
+	s.sessions.mu.Lock()
+	e := s.sessions.known[sessionKey{caller.Client, caller.Session}]
+	here := e != nil && (e.stream != nil || !e.anonymous && (alsoLost || time.Since(e.endedAt) < s.Config.ReconnectGrace))
+	s.sessions.mu.Unlock()
+	if here {
+		return caller.Session, nil
+	}
+	ok, err := s.Store.SessionActs(ctx, caller.Client, caller.Session, s.Config.ReconnectGrace, alsoLost)
+	if err != nil || !ok {
+		return "", err
+	}
+	return caller.Session, nil
+}
+
+// Ack notes that the calling session has everything up to a position. It fails with
+// session_required, and with invalid_request when the position is not one of ours or to come.
+func (s *Service) Ack(ctx context.Context, caller model.Caller, position string) error {
+	if err := caller.NeedClient(); err != nil {
+		return err
+	}
+	at, ok := model.ParsePosition(s.Hub.Name(), position)
+	if ok && at > s.Hub.Position() {
+		log, err := s.Store.Log(ctx)
+		if err != nil {
+			return err
+		}
+		ok = at <= log.Head
+	}
+	if !ok {
+		return model.Invalid("position", "must be a position of this server's stream, such as the id of an event")
+	}
+	id, err := s.callingSession(ctx, caller, true)
+	if err != nil {
+		return err
+	}
+	if id == "" {
+		return model.NewError(model.SessionRequired, "say which session has received: name it in the header Parley-Session")
+	}
+	s.sessions.mu.Lock()
+	e := s.sessions.known[sessionKey{caller.Client, id}]
+	if e != nil {
+		e.acked = max(e.acked, at)
+	}
+	s.sessions.mu.Unlock()
+	if e != nil {
+		return nil // saved with the next heartbeat
+	}
+	return s.Store.AckSession(ctx, caller.Client, id, at)
+}
+
+// Logout ends a session of the caller as planned: its stream ends, presence is
+// offline at once, and the id is spent. It fails with session_not_found.
+func (s *Service) Logout(ctx context.Context, caller model.Caller, id string) error {
+	if err := caller.NeedClient(); err != nil {
+		return err
+	}
+	now := nowMS()
+	return s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		if err := tx.LockClients(ctx, []string{caller.Client}); err != nil {
+			return nil, err
+		}
+		row, err := tx.Session(ctx, caller.Client, id)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && row.SpentAt != nil {
+			return nil, model.NewError(model.SessionNotFound, "you have no such session")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := tx.SpendSession(ctx, caller.Client, id, "", now); err != nil {
+			return nil, err
+		}
+		return []*model.Event{closing(model.SessionsClosed{
+			ClientID: caller.Client, Sessions: []string{id}, Event: "session_closed", Spent: true,
+			Frame: sse.SessionClosed{Code: "logged_out", At: now},
+		}, now)}, nil
+	})
+}
+
+// Kick ends all streams of a client, spends their sessions, and refuses every token
+// of the client that was issued up to now. The client need not be known.
+func (s *Service) Kick(ctx context.Context, client, reason string) error {
+	now := nowMS()
+	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		if err := tx.LockClients(ctx, []string{client}); err != nil {
+			return nil, err
+		}
+		if err := tx.Revoke(ctx, client, now); err != nil {
+			return nil, err
+		}
+		if err := tx.SpendAllSessions(ctx, client, now); err != nil {
+			return nil, err
+		}
+		data, err := json.Marshal(model.ClientRevoked{ClientID: client, Through: now})
+		if err != nil {
+			return nil, err
+		}
+		return []*model.Event{
+			{Kind: model.EventClientRevoked, Audience: model.ToNobody, Data: data, At: now},
+			closing(model.SessionsClosed{
+				ClientID: client, Event: "session_closed", Spent: true,
+				Frame: sse.SessionClosed{Code: "kicked", LegacyCode: 4115, Reason: reason, At: now},
+			}, now),
+		}, nil
+	})
+	if err == nil {
+		s.revoked.set(client, now) // the event comes soon, but this answer must not be overtaken
+	}
+	return err
+}
+
+// closing is the event that ends sessions on whichever node holds them.
+func closing(c model.SessionsClosed, now model.Time) *model.Event {
+	data, err := json.Marshal(c)
+	if err != nil {
+		panic("chat: " + err.Error()) // types of ours
+	}
+	return &model.Event{Kind: model.EventSessionsClosed, Audience: model.ToNobody, Data: data, At: now}
+}
+
+// onNodeEvent does what an event asks of the nodes. The hub calls it in the order of the log.
+func (s *Service) onNodeEvent(e model.Event) {
+	var err error
+	switch e.Kind {
+	case model.EventSessionsClosed:
+		var c struct {
+			model.SessionsClosed
+			Frame json.RawMessage `json:"frame"`
+		}
+		if err = json.Unmarshal(e.Data, &c); err == nil {
+			s.sessions.drop(c.ClientID, c.Sessions)
+			s.Hub.EndSessions(c.ClientID, c.Sessions, sse.EphemeralJSON(c.Event, c.Frame), sse.Told)
+		}
+	case model.EventSessionMoved:
+		var m model.SessionMoved
+		if err = json.Unmarshal(e.Data, &m); err == nil && m.Node != s.Node {
+			s.sessions.drop(m.ClientID, []string{m.Session})
+			s.Hub.EndSessions(m.ClientID, []string{m.Session},
+				sse.Ephemeral("session_closed", sse.SessionClosed{Code: "replaced", At: e.At}), sse.Replaced)
+		}
+	case model.EventClientRevoked:
+		var r model.ClientRevoked
+		if err = json.Unmarshal(e.Data, &r); err == nil {
+			// Through travels as text to the millisecond, which is all that is compared.
+			s.revoked.set(r.ClientID, r.Through)
+		}
+	}
+	if err != nil {
+		s.Log.Error("an event for the nodes cannot be read", "position", e.Position, "err", err)
+	}
+}
+
+// keepSaving saves what changed about sessions: who is connected within a moment,
+// acknowledged positions at most once in ackEvery.
+func (s *Service) keepSaving(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.sessions.bell:
+			// A reconnect often follows at once, and then nothing need be written.
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		s.saveSessions(ctx)
+	}
+}
+
+const ackEvery = 15 * time.Second
+
+// saveSessions writes the news. What cannot be written is tried again the next time.
+func (s *Service) saveSessions(ctx context.Context) {
+	saves, over := s.sessions.news(time.Now())
+	if len(saves) > 0 {
+		if err := s.Store.SaveSessions(ctx, s.Node, saves); err != nil {
+			s.sessions.unsaved(saves)
+			s.logUnlessOver(ctx, "sessions cannot be saved just now", err)
+		}
+	}
+	if len(over) > 0 {
+		clients, ids := make([]string, len(over)), make([]string, len(over))
+		for i, k := range over {
+			clients[i], ids[i] = k.client, k.id
+		}
+		if err := s.Store.DropSessions(ctx, clients, ids); err != nil {
+			s.logUnlessOver(ctx, "anonymous sessions cannot be dropped just now", err) // they are forgotten after an hour
+		}
+	}
+}
+
+func (s *Service) logUnlessOver(ctx context.Context, what string, err error) {
+	if ctx.Err() == nil {
+		s.Log.Warn(what, "err", err)
+	}
+}
+
+// news returns what the database does not know yet, taking it for saved, and the
+// anonymous sessions that are over, which are forgotten here.
+func (r *sessions) news(now time.Time) (saves []repo.SessionSave, over []sessionKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, e := range r.known {
+		connected, acked := e.stream != nil, e.position()
+		if !connected && e.anonymous {
+			over = append(over, k)
+			delete(r.known, k)
+			continue
+		}
+		moved := connected != e.savedConnected
+		if moved || acked > e.savedAcked && now.Sub(e.savedAt) >= ackEvery {
+			seen := now
+			if !connected {
+				seen = e.endedAt
+			}
+			saves = append(saves, repo.SessionSave{
+				ClientID: k.client, ID: k.id, RemoteAddr: e.remoteAddr, Connected: connected, LastSeenAt: seen, Acked: acked,
+			})
+			e.savedConnected, e.savedAcked, e.savedAt = connected, acked, now
+		} else if !connected && now.Sub(e.endedAt) > 10*time.Minute {
+			delete(r.known, k) // the database remembers it
+		}
+	}
+	return saves, over
+}
+
+// unsaved takes back that saves were written.
+func (r *sessions) unsaved(saves []repo.SessionSave) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, v := range saves {
+		if e := r.known[sessionKey{v.ClientID, v.ID}]; e != nil {
+			e.savedConnected, e.savedAcked = !v.Connected, 0
+		}
+	}
+}
