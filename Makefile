@@ -1,0 +1,92 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+FUZZTIME ?= 10s
+BENCH ?=
+REDOCLY := npx --yes @redocly/cli@2.77.0
+
+.PHONY: help
+help: ## show what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(if $(DATABASE_URL),,postgres) build ## build and start the server, on http://127.0.0.1:8080; installs PostgreSQL if it is missing
+	@exec bin/parley serve
+
+.PHONY: build
+build: ## build bin/parley and bin/parley-bench
+	@mkdir -p bin
+	go build -o bin/ ./cmd/...
+
+.PHONY: test
+test: postgres tools ## vet and run all tests with the race detector; installs what is missing
+	go vet ./...
+	go test -race ./...
+
+.PHONY: check
+check: format-check test openapi-check ## everything that has to hold before a commit is merged
+
+.PHONY: openapi
+openapi: ## write openapi/openapi.json anew from the annotations
+	go run ./openapi/generate
+
+.PHONY: bench
+bench: postgres build ## measure; BENCH="--json" and the like are handed on
+	bin/parley-bench $(BENCH)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+.PHONY: format-check
+format-check:
+	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \
+	if [ -n "$$files" ]; then echo "to be formatted with gofmt -w:"; echo "$$files"; exit 1; fi
+
+# The document that is committed is the one that the annotations make, and a good one.
+.PHONY: openapi-check
+openapi-check:
+	@fresh=$$(mktemp) && trap 'rm -f "$$fresh"' EXIT && go run ./openapi/generate -o "$$fresh" && \
+	if ! cmp -s "$$fresh" openapi/openapi.json; then \
+		echo "openapi/openapi.json is stale: make openapi, and commit it"; exit 1; fi
+	@if command -v npx >/dev/null; then $(REDOCLY) lint openapi/openapi.json; \
+	else echo "npx is missing (install Node.js): openapi.json is not linted"; fi
+
+# install WHAT-FOR DEBIAN-PACKAGES HOMEBREW-PACKAGE; as root, or with sudo.
+INSTALL := install() { \
+		if command -v apt-get >/dev/null; then \
+			local sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+			echo "installing $$2, for $$1"; \
+			$$sudo apt-get -qq update && \
+			$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$2 >/dev/null; \
+		elif command -v brew >/dev/null; then \
+			echo "installing $$3, for $$1"; brew install --quiet $$3; \
+		else \
+			echo "install $$2 first, for $$1: neither apt-get nor brew is here to do it"; return 1; \
+		fi; \
+	}; \
+	missing() { for name; do ! command -v "$$name" >/dev/null || return 1; done; };
+
+# The folders are those where the server looks.
+.PHONY: postgres
+postgres:
+	@$(INSTALL) if missing initdb && ! ls "$$PARLEY_PG_BIN"/initdb /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb \
+			/opt/homebrew/opt/postgresql@*/bin/initdb /usr/local/opt/postgresql@*/bin/initdb 2>/dev/null | grep -q .; then \
+		install "the database" postgresql postgresql@17; \
+	fi
+
+# The tests also need a C compiler, for the race detector; curl, for the lines of
+# the first conversation; and a browser, for its EventSource.
+.PHONY: tools
+tools:
+	@$(INSTALL) if missing cc; then install "the race detector" "gcc libc6-dev" gcc; fi
+	@$(INSTALL) if missing curl; then install "the tests" curl curl; fi
+	@$(INSTALL) if missing chromium-headless-shell headless-shell chromium chromium-browser google-chrome && \
+			! ls -d "/Applications/Google Chrome.app" /Applications/Chromium.app 2>/dev/null | grep -q .; then \
+		install "the browser test" chromium-headless-shell chromium || install "the browser test" chromium chromium; \
+	fi
