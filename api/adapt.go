@@ -115,6 +115,7 @@ func (s *server) authenticated(f endpoint, serverOnly bool) entrance {
 		if caller, err = acting(caller, r.Header); err != nil {
 			return err
 		}
+		caller.Grant = s.sentGrant(caller, r.Header)
 		w.caller = caller
 		if err := decodePath(r); err != nil {
 			return err

@@ -15,7 +15,7 @@ const (
 )
 
 // ownHeaders are those of ours that mean one thing and so come once, in canonical spelling.
-var ownHeaders = []string{headerAs, headerSession, "Parley-Grant", "Idempotency-Key"}
+var ownHeaders = []string{headerAs, headerSession, headerGrant, "Idempotency-Key"}
 
 // authenticate says whose token or ticket the request carries; 401 when that
 // cannot be said, and 403 when a client's asks to act for somebody else. More

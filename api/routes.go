@@ -30,6 +30,8 @@ type Config struct {
 	// RedeemTicket answers for which client a ticket opens the stream of session. It refuses with
 	// unauthenticated those that are unknown, expired, revoked or tied to another session.
 	RedeemTicket func(ctx context.Context, ticket, session string) (model.Caller, error)
+	// Grants is set when some operation needs a grant; else those that are sent are not even read.
+	Grants bool
 	// Unavailable reports whether an error means that the database is away.
 	Unavailable func(error) bool
 	// Ready is nil when the server can do its work.

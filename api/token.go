@@ -47,44 +47,51 @@ func unauthenticated(detail string) *model.Error {
 // check verifies raw without the cache. Its error never holds the token.
 func (k *Keys) check(raw string) (token, error) {
 	var c claims
+	if err := k.parse(raw, &c); err != nil {
+		if model.IsCode(err, model.Unavailable) {
+			return token{}, err
+		}
+		return token{}, unauthenticated(refusal(err, "token"))
+	}
+	return c.token()
+}
+
+// parse verifies a JWT's signature and its times, and reads its claims into c. It
+// fails with unavailable when nobody can tell yet, else with what refusal understands.
+func (k *Keys) parse(raw string, c jwt.Claims) error {
 	var away error
-	_, err := k.parser.ParseWithClaims(raw, &c, func(t *jwt.Token) (any, error) {
+	_, err := k.parser.ParseWithClaims(raw, c, func(t *jwt.Token) (any, error) {
 		found, unreachable, err := k.candidates(t)
 		away = unreachable
 		return found, err
 	})
-	switch {
-	case err == nil:
-		return c.token()
-	case away != nil && (errors.Is(err, jwt.ErrTokenSignatureInvalid) || errors.Is(err, jwt.ErrTokenUnverifiable)):
-		// Not a word about the token: nobody can tell yet. A 401 would make good clients log out.
-		return token{}, away
-	default:
-		return token{}, unauthenticated(refusal(err))
+	if away != nil && (errors.Is(err, jwt.ErrTokenSignatureInvalid) || errors.Is(err, jwt.ErrTokenUnverifiable)) {
+		return away // not a word about the token: a 401 would make good clients log out
 	}
+	return err
 }
 
-// refusal says in our own words why a token was refused.
-func refusal(err error) string {
+// refusal says in our own words why a JWT was refused; what is "token" or "grant".
+func refusal(err error, what string) string {
 	for _, r := range []struct {
 		is     error
 		detail string
 	}{
-		{jwt.ErrTokenSignatureInvalid, "the token is not signed with one of the server's keys"},
-		{jwt.ErrTokenMalformed, "the token is malformed"},
-		{jwt.ErrTokenUnverifiable, "the token is not signed with one of the server's keys"},
-		{jwt.ErrTokenRequiredClaimMissing, "the token lacks a claim that is required here: exp, or a configured iss or aud"},
-		{jwt.ErrTokenExpired, "the token has expired"},
-		{jwt.ErrTokenNotValidYet, "the token is not valid yet"},
-		{jwt.ErrTokenUsedBeforeIssued, "the token says that it was issued in the future"},
-		{jwt.ErrTokenInvalidIssuer, "the token was issued by somebody else"},
-		{jwt.ErrTokenInvalidAudience, "the token was issued for another audience"},
+		{jwt.ErrTokenSignatureInvalid, "is not signed with one of the server's keys"},
+		{jwt.ErrTokenMalformed, "is malformed"},
+		{jwt.ErrTokenUnverifiable, "is not signed with one of the server's keys"},
+		{jwt.ErrTokenRequiredClaimMissing, "lacks a claim that is required here: exp, or a configured iss or aud"},
+		{jwt.ErrTokenExpired, "has expired"},
+		{jwt.ErrTokenNotValidYet, "is not valid yet"},
+		{jwt.ErrTokenUsedBeforeIssued, "says that it was issued in the future"},
+		{jwt.ErrTokenInvalidIssuer, "was issued by somebody else"},
+		{jwt.ErrTokenInvalidAudience, "was issued for another audience"},
 	} {
 		if errors.Is(err, r.is) {
-			return r.detail
+			return "the " + what + " " + r.detail
 		}
 	}
-	return "the token is not valid"
+	return "the " + what + " is not valid"
 }
 
 // token turns claims that have been verified into what they say.

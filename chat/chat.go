@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maypok86/otter/v2"
+
 	"parley/model"
 	"parley/repo"
 	"parley/sse"
@@ -27,6 +29,9 @@ type Config struct {
 	EventRetention   time.Duration // 0: for ever
 	MessageRetention time.Duration // 0: for ever
 	StreamsPerClient int           // open at once; 0: no limit
+
+	RequireGrants []model.GrantSwitch // the operations that a client needs a grant for
+	SeatGrace        time.Duration // how long a chatroom's seat outlives its stream
 }
 
 // Service does what clients ask for.
@@ -41,8 +46,10 @@ type Service struct {
 	sends    *Batcher[*sending, sent]
 	reads    *Batcher[reading, model.ReadState]
 	logins   *Batcher[login, LoginResult]
-	stays    *Batcher[staying, stays]
+	stays    *Batcher[belonging, belongings]
+	seats    *Batcher[repo.SeatRequest, struct{}]
 	sessions *sessions
+	kinds    *otter.Cache[string, model.Kind]
 	revoked  revocations
 	nodes    peers
 
@@ -54,6 +61,7 @@ type Service struct {
 func New(cfg Config, store *repo.Store, log *slog.Logger) *Service {
 	s := &Service{Config: cfg, Store: store, Log: log, Node: rand.Text()}
 	s.sessions = newSessions()
+	s.kinds = otter.Must(&otter.Options[string, model.Kind]{MaximumSize: 100_000})
 	s.nodes.bell = make(chan struct{}, 1)
 	return s
 }
@@ -70,7 +78,7 @@ func (s *Service) Start(ctx context.Context) error {
 	s.Hub = sse.NewHub(sse.Config{Streams: s.Config.StreamsPerClient}, log.Name, log.Head, sse.Source{
 		Events:       s.Store.Events,
 		ClientEvents: s.Store.ClientEvents,
-		Stays:        s.loadStays,
+		Belongings:   s.loadBelongings,
 	}, s.Log)
 	s.Hub.OnNodeEvent = s.onNodeEvent
 	if err := s.loadRevocations(ctx); err != nil {
@@ -95,7 +103,8 @@ func (s *Service) startBatchers() {
 	s.sends = NewBatcher(256, s.storeSends)
 	s.reads = NewBatcher(256, s.storeReads)
 	s.logins = NewBatcher(500, s.storeLogins)
-	s.stays = NewBatcher(500, s.readStays)
+	s.seats = NewBatcher(500, s.storeSeats)
+	s.stays = NewBatcher(500, s.readBelongings)
 }
 
 // Close ends the streams in order, finishes what was asked for, and says goodbye
@@ -105,6 +114,7 @@ func (s *Service) Close(ctx context.Context) {
 	s.sends.Close()
 	s.reads.Close()
 	s.logins.Close()
+	s.seats.Close()
 	s.stays.Close()
 	s.stop()
 	s.running.Wait()
@@ -142,6 +152,18 @@ func (s *Service) write(ctx context.Context, decide func(tx *repo.Store) ([]*mod
 		s.nodes.ring()
 	}
 	return nil
+}
+
+// kindOf is the kind of a conversation, which never changes; 0 when there is none.
+func (s *Service) kindOf(ctx context.Context, id string) (model.Kind, error) {
+	if k, ok := s.kinds.GetIfPresent(id); ok {
+		return k, nil
+	}
+	k, err := s.Store.KindOf(ctx, id)
+	if err == nil && k != 0 {
+		s.kinds.Set(id, k)
+	}
+	return k, err
 }
 
 // nowMS is the server's clock, to the millisecond that clients see.

@@ -75,6 +75,9 @@ func (s *Service) Connect(ctx context.Context, caller model.Caller, q StreamRequ
 	case model.Conflicted:
 		return Connection{Farewell: []*sse.Frame{RetryFirst(), sse.Ephemeral("conflict", conflict(in.By, in.Tag, nowMS()))}}, nil
 	}
+	if err := s.lapse(ctx, key, in.Away); err != nil {
+		return Connection{}, err
+	}
 	at, err := s.startingPoint(ctx, q.Position)
 	if err != nil {
 		return Connection{}, err
@@ -96,8 +99,8 @@ func (s *Service) Connect(ctx context.Context, caller model.Caller, q StreamRequ
 
 // logIn settles the session: from memory when this node was the last to hold it.
 func (s *Service) logIn(ctx context.Context, key sessionKey, q StreamRequest, anonymous bool) (LoginResult, error) {
-	if tag, ok := s.sessions.has(key); ok {
-		return LoginResult{Outcome: model.Reconnected, Tag: tag}, nil
+	if tag, away, ok := s.sessions.has(key); ok {
+		return LoginResult{Outcome: model.Reconnected, Tag: tag, Away: away}, nil
 	}
 	return s.logins.Do(ctx, login{
 		client: key.client, remote: q.RemoteAddr, anonymous: anonymous,

@@ -10,20 +10,23 @@ import (
 
 // CreateConversation makes what the draft describes. made is false when a unique
 // conversation of the same members was there already: it is returned untouched. It
-// fails with invalid_request and conversation_full.
+// fails with invalid_request, grant_... and conversation_full.
 func (s *Service) CreateConversation(ctx context.Context, caller model.Caller, draft *model.ConversationDraft) (c *model.Conversation, made bool, err error) {
 	n, err := draft.Check(caller)
 	if err != nil {
 		return nil, false, err
 	}
-	if n.Kind != model.Ordinary {
-		return nil, false, model.Invalid("kind", "must be ordinary: the other kinds are not built yet")
+	if n.Kind == model.Service && !caller.Server {
+		return nil, false, model.NewError(model.ServerScopeRequired, "a service is created with a server token")
+	}
+	if n.Kind == model.Temporary {
+		return nil, false, model.Invalid("kind", "must be another: temporary ones are not built yet")
 	}
 	var key []byte
 	if n.Unique {
 		key = model.UniqueKey(n.Members)
 	}
-	id, err := s.createOnce(ctx, n, key)
+	id, err := s.createOnce(ctx, caller, n, key)
 	if err != nil {
 		return nil, false, fmt.Errorf("create a conversation: %w", err)
 	}
@@ -32,14 +35,24 @@ func (s *Service) CreateConversation(ctx context.Context, caller model.Caller, d
 }
 
 // createOnce returns the id of the conversation that has the key, n's unless there was one.
-func (s *Service) createOnce(ctx context.Context, n *model.NewConversation, key []byte) (string, error) {
+func (s *Service) createOnce(ctx context.Context, caller model.Caller, n *model.NewConversation, key []byte) (string, error) {
+	need := model.CreateNeed(n)
 	if key != nil { // opening the chat with somebody again is more frequent than the first time
 		if id, err := s.Store.UniqueConversation(ctx, key); err != nil || id != "" {
+			if err == nil {
+				err = s.checkGrant(ctx, s.Store, caller, need)
+			}
 			return id, err
 		}
 	}
 	var id string
 	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		if err := s.checkGrant(ctx, tx, caller, need); err != nil {
+			return nil, err
+		}
+		if err := n.CheckFits(); err != nil {
+			return nil, err
+		}
 		if key != nil {
 			if err := tx.LockUniqueKey(ctx, key); err != nil {
 				return nil, err

@@ -38,6 +38,16 @@ func (s *Service) CleanUp(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
+	if err := s.cleanSeats(ctx); err != nil {
+		return err
+	}
+	err := s.inBatches(ctx, func(tx *repo.Store) (int, error) {
+		n, err := tx.ForgetGrants(ctx, now, houseBatch)
+		return int(n), err
+	})
+	if err != nil {
+		return err
+	}
 	return s.inBatches(ctx, func(tx *repo.Store) (int, error) {
 		n, err := tx.ForgetSessions(ctx, houseBatch)
 		return int(n), err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"parley/model"
 	"parley/repo"
@@ -21,7 +22,8 @@ type LoginResult struct {
 	Outcome model.LoginOutcome
 	Tag     string // the session's: its first one
 	Acked   int64
-	By      string // with Conflicted, and with Refused for a tag: the session that holds the tag
+	Away    time.Duration // with Reconnected: for how long nobody held its stream
+	By      string        // with Conflicted, and with Refused for a tag: the session that holds the tag
 }
 
 // loginRound decides a batch of logins in one transaction that holds the lock of
@@ -34,6 +36,7 @@ type loginRound struct {
 	tags  map[sessionKey]*model.KnownSession // by client and tag
 	node0 map[sessionKey]string              // who held the stream before
 	acked map[sessionKey]int64
+	away  map[sessionKey]time.Duration
 
 	inserts []repo.SessionRow
 	holds   []login
@@ -67,7 +70,7 @@ func (s *Service) storeLogins(batch []login) []Answer[LoginResult] {
 func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) (*loginRound, error) {
 	r := &loginRound{
 		node: s.Node, peers: &s.nodes, now: nowMS(), known: map[sessionKey]*model.KnownSession{},
-		tags: map[sessionKey]*model.KnownSession{}, node0: map[sessionKey]string{}, acked: map[sessionKey]int64{},
+		tags: map[sessionKey]*model.KnownSession{}, node0: map[sessionKey]string{}, acked: map[sessionKey]int64{}, away: map[sessionKey]time.Duration{},
 	}
 	seen := make(map[string]bool, len(batch))
 	var clients, ids []string
@@ -94,6 +97,9 @@ func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) 
 		}
 		key := sessionKey{row.ClientID, row.ID}
 		r.known[key], r.node0[key], r.acked[key] = k, row.Node.String, row.Acked
+		if row.DisconnectedAt != nil && !row.Node.Valid {
+			r.away[key] = r.now.Sub(row.DisconnectedAt.Time)
+		}
 		if evicting(k.Tag) && !k.Spent {
 			r.tags[sessionKey{row.ClientID, k.Tag}] = k
 		}
@@ -113,7 +119,7 @@ func (r *loginRound) decide(l login) LoginResult {
 	if evicting(l.Tag) {
 		holder = r.tags[sessionKey{l.client, l.Tag}]
 	}
-	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key]}
+	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key], Away: r.away[key]}
 	switch out.Outcome {
 	case model.LoggedIn:
 		if holder != nil {
@@ -215,37 +221,37 @@ func (r *loginRound) save(ctx context.Context, tx *repo.Store) error {
 	return tx.HoldSessions(ctx, r.node, clients, ids, addrs, r.now)
 }
 
-// staying asks for a client's stays.
-type staying struct {
+// belonging asks for what is known of a client.
+type belonging struct {
 	client string
 	since  int64
 }
 
-type stays struct {
+type belongings struct {
 	asOf int64
-	list []model.Stay
+	repo.Belongings
 }
 
-// loadStays reads a client's stays together with those of all who ask at the moment.
-func (s *Service) loadStays(ctx context.Context, client string, since int64) (int64, []model.Stay, error) {
-	out, err := s.stays.Do(ctx, staying{client, since})
-	return out.asOf, out.list, err
+// loadBelongings reads a client's stays and seats together with those of all who ask at the moment.
+func (s *Service) loadBelongings(ctx context.Context, client string, since int64) (int64, []model.Stay, []model.Seat, error) {
+	out, err := s.stays.Do(ctx, belonging{client, since})
+	return out.asOf, out.Stays, out.Seats, err
 }
 
-func (s *Service) readStays(batch []staying) []Answer[stays] {
+func (s *Service) readBelongings(batch []belonging) []Answer[belongings] {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	clients, since := make([]string, len(batch)), batch[0].since
 	for i, q := range batch {
 		clients[i], since = q.client, min(since, q.since)
 	}
-	asOf, found, err := s.Store.Stays(ctx, clients, since)
+	asOf, found, err := s.Store.Belongings(ctx, clients, since)
 	if err != nil {
-		return failAll[stays](len(batch), err)
+		return failAll[belongings](len(batch), err)
 	}
-	answers := make([]Answer[stays], len(batch))
+	answers := make([]Answer[belongings], len(batch))
 	for i, q := range batch {
-		answers[i].Value = stays{asOf, found[q.client]}
+		answers[i].Value = belongings{asOf, found[q.client]}
 	}
 	return answers
 }

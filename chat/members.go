@@ -11,11 +11,16 @@ import (
 
 // AddMembers adds clients to a conversation; one's own id joins. Who is a member
 // already counts as added, and who does not fit fails alone. It fails as a whole with
-// invalid_request, conversation_not_found, not_allowed_in_... and not_a_member.
+// invalid_request, conversation_not_found, not_allowed_in_..., not_a_member and grant_....
 func (s *Service) AddMembers(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
 	clients, err := model.CheckClients("clientIds", clients, 1, model.MaxMembers)
 	if err != nil {
 		return nil, err
+	}
+	if kind, err := s.kindOf(ctx, id); err != nil {
+		return nil, err
+	} else if kind == model.Chatroom {
+		return s.takeSeat(ctx, caller, id, clients)
 	}
 	var out *model.MembersChange
 	err = s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
@@ -24,6 +29,10 @@ func (s *Service) AddMembers(ctx context.Context, caller model.Caller, id string
 			return nil, err
 		}
 		if err := c.CheckAdd(clients); err != nil {
+			return nil, err
+		}
+		need := model.GrantNeed{Op: model.GrantInvite, Conversation: id, Members: clients}
+		if err := s.checkGrant(ctx, tx, caller, need); err != nil {
 			return nil, err
 		}
 		present, err := tx.MembersAmong(ctx, id, clients)
@@ -73,11 +82,16 @@ func addMembers(ctx context.Context, tx *repo.Store, c *repo.LockedConversation,
 
 // RemoveMembers removes clients from a conversation; one's own id quits. Who is no
 // member fails alone. It fails as a whole with invalid_request,
-// conversation_not_found, not_allowed_in_... and not_a_member.
+// conversation_not_found, not_allowed_in_..., not_a_member and grant_....
 func (s *Service) RemoveMembers(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
 	clients, err := model.CheckClients("clientId", clients, 1, model.MaxMembers)
 	if err != nil {
 		return nil, err
+	}
+	if kind, err := s.kindOf(ctx, id); err != nil {
+		return nil, err
+	} else if kind == model.Chatroom {
+		return s.leaveSeat(ctx, caller, id, clients)
 	}
 	var out *model.MembersChange
 	err = s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
@@ -87,6 +101,11 @@ func (s *Service) RemoveMembers(ctx context.Context, caller model.Caller, id str
 		}
 		if err := c.CheckRemove(clients); err != nil {
 			return nil, err
+		}
+		if need, ok := model.KickNeed(id, caller.Client, clients); ok {
+			if err := s.checkGrant(ctx, tx, caller, need); err != nil {
+				return nil, err
+			}
 		}
 		leaving, err := tx.MembersAmong(ctx, id, clients)
 		if err != nil {

@@ -46,16 +46,23 @@ func (s *Service) Send(ctx context.Context, caller model.Caller, conversationID 
 	if err != nil {
 		return model.Message{}, Stored, err
 	}
-	mentions := d.MentionList
-	if len(mentions) > 0 {
+	kind, err := s.kindOf(ctx, conversationID)
+	if err != nil {
+		return model.Message{}, Stored, err
+	}
+	mentions, shed := d.MentionList, model.ShedNever
+	switch {
+	case kind == model.Chatroom:
+		shed = d.Priority.Shed()
+	case len(mentions) > 0:
 		if mentions, err = s.Store.MembersAmong(ctx, conversationID, mentions); err != nil {
 			return model.Message{}, Stored, err
 		}
 	}
-	q := &sending{server: caller.Server, Send: repo.Send{
+	q := &sending{server: caller.Server, kind: kind, Send: repo.Send{
 		ConversationID: conversationID, Sender: caller.Client, Exempt: caller.Server,
-		Type: d.Type, CustomType: d.CustomType, Content: d.Encode(mentions), MentionAll: d.MentionAll, Mentions: mentions,
-		Key: d.Key, Digest: d.Digest, Push: d.PushData, ExceptSession: session, ExceptAll: d.NoSync,
+		Type: d.Type, CustomType: d.CustomType, Content: d.Encode(kind, mentions), MentionAll: d.MentionAll, Mentions: mentions,
+		Key: d.Key, Digest: d.Digest, Push: d.PushData, ExceptSession: session, ExceptAll: d.NoSync, Shed: shed,
 	}}
 	if d.Transient {
 		m, err := s.pass(ctx, q)
@@ -190,7 +197,7 @@ func (s *Service) publish(batch []*sending, indexes []int, placed []repo.Placed,
 		answers[i].Value = sent{message: m}
 		events[n] = model.Event{
 			Position: p.Position, Kind: model.EventMessage, Audience: model.ToMembers,
-			ConversationID: q.ConversationID, Seq: p.Seq, ExceptClient: except(q), ExceptSession: q.exceptSession(),
+			ConversationID: q.ConversationID, Seq: p.Seq, ExceptClient: except(q), ExceptSession: q.exceptSession(), Shed: q.Shed,
 			Data: model.MessageEventData(&m, nil, p.SentAt), At: p.SentAt,
 		}
 	}
@@ -235,7 +242,7 @@ func (q *sending) refusal(state repo.SendState) error {
 		return missing
 	case state.Expired:
 		return model.NewError(model.ConversationExpired, "this temporary conversation has expired")
-	case !state.Member:
+	case !state.Member && state.Kind != model.Chatroom:
 		return model.ErrNotAMember(model.LegacySendRefused)
 	}
 	return nil

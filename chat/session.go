@@ -57,15 +57,19 @@ func (r *sessions) ring() {
 	}
 }
 
-// has reports whether a session may connect again without asking anybody, and its tag.
-func (r *sessions) has(k sessionKey) (tag string, ok bool) {
+// has reports whether a session may connect again without asking anybody, its tag,
+// and for how long it has been without a stream.
+func (r *sessions) has(k sessionKey) (tag string, away time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.known[k]
 	if e == nil || e.anonymous {
-		return "", false
+		return "", 0, false
 	}
-	return e.tag, true
+	if e.stream == nil {
+		away = time.Since(e.endedAt)
+	}
+	return e.tag, away, true
 }
 
 // drop forgets a session: it is spent, or another node's.

@@ -24,6 +24,10 @@ func (h *Handlers) History(w http.ResponseWriter, r *http.Request, caller model.
 		return err
 	}
 	h.position(w)
+	grant, err := h.Chat.CheckHistoryGrant(r.Context(), caller, conversation)
+	if err != nil {
+		return err
+	}
 	page, more, err := h.Store.History(r.Context(), caller, conversation, asked, limit)
 	if err != nil {
 		return err
@@ -36,23 +40,28 @@ func (h *Handlers) History(w http.ResponseWriter, r *http.Request, caller model.
 		}
 		answer.Next = &next
 	}
+	if err := grant.Use(r.Context()); err != nil {
+		return err
+	}
 	return encode(w, http.StatusOK, answer)
 }
 
 // historyQuery documents the query parameters of a history.
 type historyQuery struct {
-	Limit          int    `query:"limit" default:"20" minimum:"1" maximum:"1000"`
-	Direction      string `query:"direction" enums:"new_to_old,old_to_new" default:"new_to_old"`
-	StartMessageID string `query:"startMessageId"`
-	StartTime      string `query:"startTime" format:"date-time"`
-	StartClosed    bool   `query:"startClosed"` // the start itself is within
-	EndMessageID   string `query:"endMessageId"`
-	EndTime        string `query:"endTime" format:"date-time"`
-	EndClosed      bool   `query:"endClosed"` // the end itself is within
-	Type           string `query:"type" enums:"text,image,audio,video,location,file,custom,raw,binary,recalled"`
-	CustomType     int64  `query:"customType" minimum:"1"`
-	Cursor         string `query:"cursor"`
+	Limit          int    `form:"limit" default:"20" minimum:"1" maximum:"1000"`
+	Direction      string `form:"direction" enums:"new_to_old,old_to_new" default:"new_to_old"`
+	StartMessageID string `form:"startMessageId"`
+	StartTime      string `form:"startTime" format:"date-time"`
+	StartClosed    bool   `form:"startClosed"` // the start itself is within
+	EndMessageID   string `form:"endMessageId"`
+	EndTime        string `form:"endTime" format:"date-time"`
+	EndClosed      bool   `form:"endClosed"` // the end itself is within
+	Type           string `form:"type" enums:"text,image,audio,video,location,file,custom,raw,binary,recalled"`
+	CustomType     int64  `form:"customType" minimum:"1"`
+	Cursor         string `form:"cursor"`
 }
+
+var _ historyQuery // named in the annotations alone
 
 // readHistory reads what a request asks of a history. With a cursor, that says it
 // all; what the request repeats must be the same.

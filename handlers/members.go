@@ -35,7 +35,11 @@ func (h *Handlers) Members(w http.ResponseWriter, r *http.Request, caller model.
 	if err := standing.CheckListMembers(); err != nil {
 		return err
 	}
-	found, err := h.Store.Members(r.Context(), id, after, limit+1)
+	list := h.Store.Members
+	if standing.Kind == model.Chatroom {
+		list = h.Store.Present
+	}
+	found, err := list(r.Context(), id, after, limit+1)
 	if err != nil {
 		return err
 	}
@@ -144,7 +148,11 @@ func (h *Handlers) MemberCount(w http.ResponseWriter, r *http.Request, caller mo
 	if err := standing.CheckSee(); err != nil {
 		return err
 	}
-	n, err := h.Store.MemberCount(r.Context(), id)
+	count := h.Store.MemberCount
+	if standing.Kind == model.Chatroom {
+		count = h.Store.CountPresent
+	}
+	n, err := count(r.Context(), id)
 	if err != nil {
 		return err
 	}

@@ -78,8 +78,15 @@ func (h *Handlers) Message(w http.ResponseWriter, r *http.Request, caller model.
 		return err
 	}
 	h.position(w)
+	grant, err := h.Chat.CheckHistoryGrant(r.Context(), caller, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
 	m, err := h.Store.Message(r.Context(), caller, r.PathValue("id"), r.PathValue("mid"))
 	if err != nil {
+		return err
+	}
+	if err := grant.Use(r.Context()); err != nil {
 		return err
 	}
 	return encode(w, http.StatusOK, m)

@@ -31,6 +31,7 @@ CREATE TABLE events (
     departed        text[],               -- whose stay ends with this event: it still covers it
     except_client   text,                 -- the acting client, whose session below does not get it
     except_session  text,                 -- '' means all sessions of except_client
+    shed            smallint    NOT NULL DEFAULT 0, -- model.Shed: what a reader that cannot keep up may miss
     data            text,                 -- JSON object; null for message events that add nothing to the message
     at              timestamptz NOT NULL
 );
@@ -71,6 +72,17 @@ CREATE TABLE sessions (
 -- A tag has one holder per client; the default one is no tag to be held.
 CREATE UNIQUE INDEX sessions_tag ON sessions (client_id, tag) WHERE tag <> 'default' AND spent_at IS NULL;
 CREATE INDEX sessions_node ON sessions (node) WHERE node IS NOT NULL;
+
+-- A chatroom's seat belongs to a session. One that lost its stream keeps it for a while.
+CREATE TABLE seats (
+    client_id       text        COLLATE "C" NOT NULL,
+    session_id      text        COLLATE "C" NOT NULL,
+    conversation_id text        COLLATE "C" NOT NULL,
+    from_position   bigint      NOT NULL, -- the seat covers events behind this position
+    taken_at        timestamptz NOT NULL,
+    PRIMARY KEY (client_id, session_id)
+);
+CREATE INDEX seats_conversation ON seats (conversation_id, client_id);
 
 CREATE TABLE tickets (
     hash             bytea       PRIMARY KEY,  -- sha256: a copy of the table opens nothing
@@ -160,8 +172,8 @@ CREATE TABLE mentions (
 --
 -- c_id must be sorted and distinct: it is the lock order. c_n counts the batch's
 -- messages of each. s_*: (conversation, sender, count), sorted by both; unless
--- exempt, the sender must be a member: adding to his own-message count is the
--- check. m_*: the messages in the order of their positions; m_c is the index of
+-- exempt, the sender must be a member (a chatroom has none): adding to his
+-- own-message count is the check. m_*: the messages in the order of their positions; m_c is the index of
 -- the conversation in c_id and m_rank counts 1, 2, ... within it. m_except is
 -- the session that the event is not for ('' all of the sender's, null none).
 -- n_*: mentions, by the index of their message.
@@ -175,6 +187,7 @@ CREATE FUNCTION store_messages(
     s_conversation text[], s_client text[], s_n int[], s_exempt boolean[],
     m_conversation text[], m_c int[], m_rank int[], m_sender text[], m_type smallint[], m_custom bigint[],
     m_content text[], m_mention_all boolean[], m_key text[], m_digest bytea[], m_push text[], m_except text[],
+    m_shed smallint[],
     n_m int[], n_client text[],
     OUT head bigint, OUT base bigint[], OUT sent timestamptz[]
 ) LANGUAGE plpgsql AS $$
@@ -188,7 +201,7 @@ BEGIN
             last_sent_at = GREATEST(c.last_sent_at, at),
             last_message_at = GREATEST(c.last_message_at, at)
         FROM unnest(c_id, c_n) WITH ORDINALITY AS i(id, n, o)
-        WHERE c.id = i.id AND c.kind = 1
+        WHERE c.id = i.id AND c.kind IN (1, 2, 4) AND (c.expires_at IS NULL OR c.expires_at > at)
         RETURNING i.o, c.seq - i.n AS base, c.last_sent_at AS sent
     )
     SELECT count(*), array_agg(u.base ORDER BY u.o), array_agg(u.sent ORDER BY u.o)
@@ -203,8 +216,9 @@ BEGIN
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n <> cardinality(s_client) THEN
         PERFORM 1 FROM unnest(s_conversation, s_client, s_exempt) AS i(conversation_id, client_id, exempt)
-        WHERE NOT i.exempt AND NOT EXISTS (
-            SELECT 1 FROM members m WHERE m.conversation_id = i.conversation_id AND m.client_id = i.client_id);
+        WHERE NOT i.exempt
+          AND NOT EXISTS (SELECT 1 FROM members m WHERE m.conversation_id = i.conversation_id AND m.client_id = i.client_id)
+          AND EXISTS (SELECT 1 FROM conversations c WHERE c.id = i.conversation_id AND c.kind <> 2);
         IF FOUND THEN
             RAISE EXCEPTION 'a sender is no member' USING ERRCODE = 'PA002';
         END IF;
@@ -225,10 +239,10 @@ BEGIN
 
     n := cardinality(m_c);
     UPDATE log_head SET position = position + n RETURNING position - n INTO head;
-    INSERT INTO events (position, kind, audience, conversation_id, seq, except_client, except_session, at)
+    INSERT INTO events (position, kind, audience, conversation_id, seq, except_client, except_session, shed, at)
     SELECT head + i.o, 1, 1, i.conversation_id, base[i.c] + i.rank,
-           CASE WHEN i.except_session IS NOT NULL THEN i.sender END, i.except_session, sent[i.c]
-    FROM unnest(m_conversation, m_c, m_rank, m_sender, m_except)
-         WITH ORDINALITY AS i(conversation_id, c, rank, sender, except_session, o);
+           CASE WHEN i.except_session IS NOT NULL THEN i.sender END, i.except_session, i.shed, sent[i.c]
+    FROM unnest(m_conversation, m_c, m_rank, m_sender, m_except, m_shed)
+         WITH ORDINALITY AS i(conversation_id, c, rank, sender, except_session, shed, o);
 END $$;
 -- +goose StatementEnd

@@ -10,6 +10,8 @@ type Caller struct {
 	Server bool
 	// Session is the Parley-Session header as sent; whether it counts is for chat to say. Empty: none.
 	Session string
+	// Grant is what the header Parley-Grant held; nil: there was none, or it is never asked for.
+	Grant *SentGrant
 	// IssuedAt is the token's iat; zero when it had none. ExpiresAt is its exp.
 	IssuedAt, ExpiresAt time.Time
 }

@@ -30,6 +30,11 @@ const (
 
 var priorityNames = map[Priority]string{PriorityNormal: "normal", PriorityHigh: "high", PriorityLow: "low"}
 
+// Shed is what a priority means for a reader that cannot keep up.
+func (p Priority) Shed() Shed {
+	return map[Priority]Shed{PriorityNormal: ShedSecond, PriorityHigh: ShedNever, PriorityLow: ShedFirst}[p]
+}
+
 // ParsePriority reads a priority's name.
 func ParsePriority(s string) (Priority, bool) { return byName(priorityNames, s) }
 
@@ -237,9 +242,9 @@ func ValidIdempotencyKey(key string) bool {
 }
 
 // Encode writes the message's Content: what its sender chose, as far as receivers
-// see it. mentions are those of the mention list who count. The priority is not
-// among it: it means something in chatrooms alone.
-func (d *Draft) Encode(mentions []string) []byte {
+// see it in a conversation of that kind: the priority means something in chatrooms
+// alone. mentions are those of the mention list who count.
+func (d *Draft) Encode(kind Kind, mentions []string) []byte {
 	b := make([]byte, 0, d.size(mentions))
 	b = append(b, `{"type":"`...)
 	b = append(b, typeNames[d.Type]...)
@@ -273,6 +278,9 @@ func (d *Draft) Encode(mentions []string) []byte {
 	}
 	if d.Receipt {
 		b = append(b, `,"receipt":true`...)
+	}
+	if kind == Chatroom && d.Priority != PriorityNormal {
+		b = append(append(append(b, `,"priority":"`...), priorityNames[d.Priority]...), '"')
 	}
 	return append(b, '}')
 }

@@ -133,7 +133,7 @@ func TestDraftEncode(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := tt.draft.Encode(tt.mentions)
+			got := tt.draft.Encode(model.Ordinary, tt.mentions)
 			if diff := cmp.Diff(tt.want, string(got)); diff != "" {
 				t.Errorf("Encode (-want +got):\n%s", diff)
 			}

@@ -39,7 +39,7 @@ type NewConversation struct {
 }
 
 // Check validates the draft as a whole and fills in defaults and a new id. It fails
-// with invalid_request, and with conversation_full when there are too many members.
+// with invalid_request.
 func (d *ConversationDraft) Check(caller Caller) (*NewConversation, error) {
 	c := &NewConversation{ID: NewConversationID(), Kind: Ordinary, Name: d.Name, Creator: caller.Actor()}
 	if d.Kind != nil {
@@ -127,11 +127,17 @@ func (d *ConversationDraft) members(k Kind, caller Caller) ([]string, error) {
 	if caller.Client != "" {
 		members = Distinct(append([]string{caller.Client}, members...))
 	}
-	switch {
-	case k == Temporary && (len(members) < MinTemporaryMembers || len(members) > MaxTemporaryMembers):
+	if k == Temporary && (len(members) < MinTemporaryMembers || len(members) > MaxTemporaryMembers) {
 		return nil, Invalid("members", "must be %d to %d with the creator", MinTemporaryMembers, MaxTemporaryMembers)
-	case k == Ordinary && len(members) > MaxMembers:
-		return nil, ErrConversationFull()
 	}
 	return members, nil
+}
+
+// CheckFits fails with conversation_full when there are too many members. It is no
+// part of Check, for whoever may not make the conversation is told so first.
+func (c *NewConversation) CheckFits() error {
+	if c.Kind == Ordinary && len(c.Members) > MaxMembers {
+		return ErrConversationFull()
+	}
+	return nil
 }

@@ -22,6 +22,7 @@ const (
 	EventSessionMoved                  // no client: a session's stream was opened on another node
 	EventClientRevoked                 // no client: its tokens are refused from now on
 	EventMessageRemoved                // no client: frames of a message must be forgotten
+	EventSeat                          // no client: a session took or left a seat in a chatroom
 )
 
 var eventNames = map[EventKind]string{
@@ -53,10 +54,24 @@ type Audience int16
 // The audiences.
 const (
 	ToNobody   Audience = iota // for the nodes alone
-	ToMembers                  // of Event.ConversationID, at the event's position
+	ToMembers                  // of Event.ConversationID at the event's position; a chatroom's are its seats
 	ToClients                  // Event.Clients
 	ToEveryone                 // every client
 )
+
+// Shed is what a reader that cannot keep up may miss: messages of a chatroom by
+// their priority. The numbers are stored.
+type Shed int8
+
+// From never to first.
+const (
+	ShedNever Shed = iota
+	ShedSecond
+	ShedFirst
+)
+
+// ShedReplayed is how many of a room's messages that may be shed a stream still gets when it has missed them.
+const ShedReplayed = 100
 
 // Event is one entry of the log.
 type Event struct {
@@ -71,6 +86,9 @@ type Event struct {
 	// The acting session, which does not get the event: ExceptSession of ExceptClient. Without a
 	// client nobody is left out; with an empty session none of the client's sessions gets it.
 	ExceptClient, ExceptSession string
+	Shed                        Shed
+	// Seat is what an EventSeat says; nil for all else.
+	Seat *SeatTaken
 	// Data is the event's JSON on one line, complete; nil when there is nothing to show
 	// (a node's event, or one of a message that was deleted since).
 	Data []byte
@@ -99,6 +117,20 @@ type SessionsClosed struct {
 	Event    string   `json:"event"`    // conflict or session_closed
 	Frame    any      `json:"frame"`    // its data
 	Spent    bool     `json:"spent"`    // the ids may not be used again
+}
+
+// SeatTaken is the data of EventSeat: a session sits in that chatroom now, and nowhere else.
+type SeatTaken struct {
+	ClientID       string `json:"clientId"`
+	Session        string `json:"session"`
+	ConversationID string `json:"conversationId,omitempty"` // empty: nowhere at all
+}
+
+// Seat is a session's place in a chatroom: it covers events with From < position.
+type Seat struct {
+	Session        string
+	ConversationID string
+	From           int64
 }
 
 // SessionMoved is the data of EventSessionMoved: who holds a session's stream now.

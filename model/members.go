@@ -64,6 +64,9 @@ func (s Standing) CheckListMembers() error {
 	if err := s.CheckSee(); err != nil {
 		return err
 	}
+	if (s.Kind == Chatroom || s.Kind == Service) && !s.Caller.Server {
+		return errNotAllowedIn(s.Kind)
+	}
 	return s.checkInside(LegacyMembershipRefused)
 }
 
@@ -82,6 +85,17 @@ func (s Standing) CheckAdd(clients []string) error {
 // CheckRemove says who may remove these clients: any member anybody. A stranger
 // may name himself alone, and learns that he is none of them.
 func (s Standing) CheckRemove(clients []string) error { return s.CheckAdd(clients) }
+
+// CheckSeat says who may take or leave a chatroom's seat: whoever sees the room, for himself alone.
+func (s Standing) CheckSeat(clients []string) error {
+	if err := s.CheckSee(); err != nil {
+		return err
+	}
+	if !s.alone(clients) {
+		return errNotAllowedIn(Chatroom)
+	}
+	return nil
+}
 
 // CheckMute says who may mute. Even a server token can do so for a member only: there is nowhere else to note it.
 func (s Standing) CheckMute() error {

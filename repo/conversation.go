@@ -21,7 +21,7 @@ const (
 	// seenColumns are of conversations c and of m, the viewer's row of members, if any.
 	seenColumns = `
 	c.id, c.kind, c.name, c.creator, c.attributes, c.visibility, c.is_unique, c.member_count,
-	c.created_at, c.updated_at, c.last_message_at, c.expires_at,
+	c.created_at, c.updated_at, c.last_message_at, c.expires_at, c.seq,
 	m.client_id, m.muted, m.role, m.read_seq, GREATEST(m.read_seq, c.trimmed_seq) AS behind,
 	COALESCE(c.last_message_at, c.created_at) AS activity,
 	GREATEST(c.seq - GREATEST(m.read_seq, c.trimmed_seq) - m.uncounted, 0) AS unread,
@@ -30,23 +30,29 @@ const (
 	seenAll = `
 	u.id, u.kind, u.name, u.creator, u.attributes, u.visibility, u.is_unique, u.member_count,
 	u.created_at, u.updated_at, u.last_message_at, u.expires_at,
-	CASE WHEN $3 AND u.inside AND u.kind IN (1, 4) THEN ARRAY(
-		SELECT client_id FROM members WHERE conversation_id = u.id ORDER BY client_id) END,
+	CASE WHEN $3 THEN p.ids END,
 	u.client_id, u.muted, u.role, u.unread, u.client_id IS NOT NULL AND u.unread > 0 AND ` + mentioned + `,
-	o.read_at,
+	CASE WHEN u.client_id IS NOT NULL AND u.member_count = 2 AND p.read > 0 THEN CASE WHEN p.read = l.seq THEN l.sent_at ELSE (
+		SELECT sent_at FROM messages WHERE conversation_id = u.id AND seq = p.read) END END,
 	l.seq, l.sender, l.sent_at, l.type, l.custom_type, l.content, l.idem_key, l.updated_at, l.recalled_at, l.moderated`
 
-	// o is how far the other of two members has read, l the last message.
+	// p is who the members are, and how far the other of two has read; l the last message.
 	seenDetails = `
 	LEFT JOIN LATERAL (
-		SELECT r.sent_at AS read_at FROM members p JOIN messages r ON r.conversation_id = u.id AND r.seq = p.read_seq
-		WHERE u.client_id IS NOT NULL AND u.member_count = 2 AND p.conversation_id = u.id AND p.client_id <> u.client_id
-		LIMIT 1
-	) o ON true
+		SELECT array_agg(i.client_id) AS ids, max(i.read_seq) FILTER (WHERE i.client_id <> u.client_id) AS read FROM (
+			SELECT client_id, read_seq FROM members
+			WHERE u.inside AND u.kind IN (1, 4) AND ($3 OR u.member_count = 2) AND conversation_id = u.id
+			ORDER BY client_id
+		) i
+	) p ON true
 	LEFT JOIN LATERAL (
-		SELECT seq, sender, sent_at, type, custom_type, content, idem_key, updated_at, recalled_at, moderated
-		FROM messages WHERE $4 AND u.inside AND conversation_id = u.id AND type <> 0
-		ORDER BY seq DESC LIMIT 1
+		-- Nearly always the last one is there. Only looking backwards would read a whole page of the index.
+		SELECT * FROM messages WHERE $4 AND u.inside AND conversation_id = u.id AND seq = u.seq AND type <> 0
+		UNION ALL
+		(SELECT * FROM messages WHERE $4 AND u.inside AND conversation_id = u.id AND seq < u.seq AND type <> 0
+		   AND NOT EXISTS (SELECT 1 FROM messages WHERE conversation_id = u.id AND seq = u.seq AND type <> 0)
+		 ORDER BY seq DESC LIMIT 1)
+		LIMIT 1
 	) l ON true`
 )
 
@@ -157,7 +163,6 @@ func ActivityOf(c *model.Conversation) Activity {
 // OwnConversations says which of a client's own conversations are asked for, and which parts of them.
 type OwnConversations struct {
 	Client      string
-	Unread      bool // only those with something unread
 	Members     bool
 	LastMessage bool
 	After       *Activity // only those behind this place
@@ -165,26 +170,25 @@ type OwnConversations struct {
 	Limit       int // 0: all
 }
 
-const ownQuery = `SELECT ` + seenAll + ` FROM (
-			SELECT ` + seenColumns + `
-			FROM members m JOIN conversations c ON c.id = m.conversation_id
-			WHERE m.client_id = $1
-			  AND (NOT $5 OR c.seq - GREATEST(m.read_seq, c.trimmed_seq) - m.uncounted > 0)
-			  AND ($6::timestamptz IS NULL OR COALESCE(c.last_message_at, c.created_at) < $6
-			       OR COALESCE(c.last_message_at, c.created_at) = $6 AND c.id > $7)
-			ORDER BY activity DESC, c.id
-			LIMIT $8 OFFSET $9
-		) u` + seenDetails + `
-		ORDER BY u.activity DESC, u.id`
-
 // Conversations returns the conversations that a client is a member of, newest activity first. Never nil.
 func (s *Store) Conversations(ctx context.Context, q OwnConversations) ([]*model.Conversation, error) {
+	const query = `SELECT ` + seenAll + ` FROM (
+			SELECT ` + seenColumns + `
+			-- OFFSET 0: one look by primary key for each, whatever the planner believes about the tables.
+			FROM members m CROSS JOIN LATERAL (SELECT * FROM conversations WHERE id = m.conversation_id OFFSET 0) c
+			WHERE m.client_id = $1
+			  AND ($5::timestamptz IS NULL OR COALESCE(c.last_message_at, c.created_at) < $5
+			       OR COALESCE(c.last_message_at, c.created_at) = $5 AND c.id > $6)
+			ORDER BY activity DESC, c.id
+			LIMIT $7 OFFSET $8
+		) u` + seenDetails + `
+		ORDER BY u.activity DESC, u.id`
 	var at *model.Time
 	var id string
 	if q.After != nil {
 		at, id = &q.After.At, q.After.ID
 	}
-	out, err := s.seen(ctx, ownQuery, q.Client, false, q.Members, q.LastMessage, q.Unread, at, id, null(q.Limit), q.Skip)
+	out, err := s.seen(ctx, query, q.Client, false, q.Members, q.LastMessage, at, id, null(q.Limit), q.Skip)
 	if err != nil {
 		return nil, fmt.Errorf("list conversations: %w", err)
 	}
@@ -337,6 +341,7 @@ func (s *Store) DeleteMessages(ctx context.Context, id string, limit int) (int64
 func (s *Store) DeleteConversation(ctx context.Context, id string) error {
 	for _, query := range []string{
 		`DELETE FROM mentions WHERE conversation_id = $1`,
+		`DELETE FROM seats WHERE conversation_id = $1`,
 		`DELETE FROM conversations WHERE id = $1`,
 	} {
 		if _, err := s.exec(ctx, query, id); err != nil {

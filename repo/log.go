@@ -31,33 +31,65 @@ func (s *Store) Log(ctx context.Context) (LogState, error) {
 // Position. It takes the lock of the log's head, so it must be the last thing
 // that a transaction does. It also keeps the stays: those in Joined must be rows
 // of members already, and their stay begins to cover this event; those in Departed
-// are moved from members to past_stays, where the stay still covers this event.
+// are moved from members to past_stays, where the stay still covers this event. A
+// Seat must be a row of seats already, and begins behind this event.
 func (s *Store) Append(ctx context.Context, events ...*model.Event) error {
-	const take = `UPDATE log_head SET position = position + $1 RETURNING position - $1`
-	var head int64
-	if err := s.get(ctx, &head, take, len(events)); err != nil {
-		return fmt.Errorf("append: %w", err)
+	head, err := s.insertEvents(ctx, events)
+	if err != nil {
+		return fmt.Errorf("append to the log: %w", err)
 	}
 	for i, e := range events {
 		e.Position = head + 1 + int64(i)
-		if err := s.insertEvent(ctx, e); err != nil {
+		if err := s.keepStays(ctx, e); err != nil {
 			return fmt.Errorf("append %s: %w", e.Kind.Name(), err)
 		}
 	}
 	return nil
 }
 
-func (s *Store) insertEvent(ctx context.Context, e *model.Event) error {
-	const insert = `
-		INSERT INTO events (position, kind, audience, conversation_id, seq, clients, joined, departed,
-		                    except_client, except_session, data, at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
-	_, err := s.exec(ctx, insert, e.Position, e.Kind, e.Audience, null(e.ConversationID), null(e.Seq),
-		array(e.Clients), array(e.Joined), array(e.Departed),
-		null(e.ExceptClient), sql.NullString{String: e.ExceptSession, Valid: e.ExceptClient != ""},
-		sql.NullString{String: string(e.Data), Valid: e.Data != nil}, e.At)
-	if err != nil {
-		return err
+// insertEvents takes positions and writes the events in one statement, and returns the position before them.
+func (s *Store) insertEvents(ctx context.Context, events []*model.Event) (head int64, err error) {
+	// Arrays in an array travel as text: unnest would take them apart as well.
+	const query = `
+		WITH head AS (
+			UPDATE log_head SET position = position + cardinality($1::int[]) RETURNING position - cardinality($1::int[]) AS position
+		), written AS (
+			INSERT INTO events (position, kind, audience, conversation_id, seq, clients, joined, departed,
+			                    except_client, except_session, data, at, shed)
+			SELECT head.position + e.o, e.kind, e.audience, e.conversation_id, e.seq, e.clients::text[], e.joined::text[],
+			       e.departed::text[], e.except_client, e.except_session, e.data, e.at, e.shed
+			FROM head, unnest($1::int[], $2::int[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+			                  $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::int[])
+			     WITH ORDINALITY AS e(kind, audience, conversation_id, seq, clients, joined, departed,
+			                          except_client, except_session, data, at, shed, o)
+		)
+		SELECT position FROM head`
+	n := len(events)
+	kind, audience, shed := make([]int64, n), make([]int64, n), make([]int64, n)
+	seq, at := make([]sql.Null[int64], n), make([]time.Time, n)
+	conversation, clients, joined, departed := make([]sql.NullString, n), make([]sql.NullString, n), make([]sql.NullString, n), make([]sql.NullString, n)
+	exceptClient, exceptSession, data := make([]sql.NullString, n), make([]sql.NullString, n), make([]sql.NullString, n)
+	for i, e := range events {
+		kind[i], audience[i], shed[i] = int64(e.Kind), int64(e.Audience), int64(e.Shed)
+		conversation[i], seq[i], at[i] = text(e.ConversationID, e.ConversationID != ""), null(e.Seq), e.At.Time
+		clients[i], joined[i], departed[i] = arrayText(e.Clients), arrayText(e.Joined), arrayText(e.Departed)
+		exceptClient[i] = text(e.ExceptClient, e.ExceptClient != "")
+		exceptSession[i] = text(e.ExceptSession, e.ExceptClient != "")
+		data[i] = text(string(e.Data), e.Data != nil)
+	}
+	err = s.get(ctx, &head, query, pq.Array(kind), pq.Array(audience), pq.Array(conversation), pq.Array(seq),
+		pq.Array(clients), pq.Array(joined), pq.Array(departed), pq.Array(exceptClient), pq.Array(exceptSession),
+		pq.Array(data), pq.Array(at), pq.Array(shed))
+	return head, err
+}
+
+// keepStays moves what begins and ends with an event.
+func (s *Store) keepStays(ctx context.Context, e *model.Event) error {
+	if e.Seat != nil && e.Seat.ConversationID != "" {
+		const sit = `UPDATE seats SET from_position = $3 WHERE client_id = $1 AND session_id = $2`
+		if _, err := s.exec(ctx, sit, e.Seat.ClientID, e.Seat.Session, e.Position); err != nil {
+			return err
+		}
 	}
 	if len(e.Joined) > 0 {
 		const begin = `UPDATE members SET joined_position = $3 WHERE conversation_id = $1 AND client_id = ANY ($2)`
@@ -79,24 +111,27 @@ func (s *Store) insertEvent(ctx context.Context, e *model.Event) error {
 	return nil
 }
 
+func text(s string, valid bool) sql.NullString { return sql.NullString{String: s, Valid: valid} }
+
+// arrayText is a text[] in PostgreSQL's text form; null when it is empty.
+func arrayText(v []string) sql.NullString {
+	if len(v) == 0 {
+		return sql.NullString{}
+	}
+	form, _ := pq.StringArray(v).Value() // never fails
+	return text(form.(string), true)
+}
+
 // null is a value that is NULL when it is the zero of its type.
 func null[T comparable](v T) sql.Null[T] {
 	var zero T
 	return sql.Null[T]{V: v, Valid: v != zero}
 }
 
-// array is a text[] that is NULL when it is empty.
-func array(v []string) any {
-	if len(v) == 0 {
-		return nil
-	}
-	return pq.Array(v)
-}
-
 // eventColumns joins an event with its message as it is now.
 const eventColumns = `
 	e.position, e.kind, e.audience, e.conversation_id, e.seq, e.clients, e.joined, e.departed,
-	e.except_client, e.except_session, e.data, e.at,
+	e.except_client, e.except_session, e.data, e.at, e.shed,
 	m.sender, m.sent_at, m.type, m.content, m.idem_key, m.updated_at, m.recalled_at, m.moderated`
 
 const eventMessage = `
@@ -115,6 +150,7 @@ type eventRow struct {
 	ExceptSession  sql.NullString    `db:"except_session"`
 	Data           sql.NullString    `db:"data"`
 	At             model.Time        `db:"at"`
+	Shed           model.Shed        `db:"shed"`
 	Sender         sql.NullString    `db:"sender"`
 	SentAt         *model.Time       `db:"sent_at"`
 	Type           model.MessageType `db:"type"`
@@ -128,7 +164,7 @@ type eventRow struct {
 func (r *eventRow) scanTo(rows *sql.Rows) error {
 	var typ sql.NullInt16
 	err := rows.Scan(&r.Position, &r.Kind, &r.Audience, &r.ConversationID, &r.Seq, &r.Clients, &r.Joined, &r.Departed,
-		&r.ExceptClient, &r.ExceptSession, &r.Data, &r.At,
+		&r.ExceptClient, &r.ExceptSession, &r.Data, &r.At, &r.Shed,
 		&r.Sender, &r.SentAt, &typ, &r.Content, &r.Key, &r.UpdatedAt, &r.RecalledAt, &r.Moderated)
 	r.Type = model.MessageType(typ.Int16)
 	return err
@@ -138,7 +174,11 @@ func (r *eventRow) event() model.Event {
 	e := model.Event{
 		Position: r.Position, Kind: r.Kind, Audience: r.Audience, ConversationID: r.ConversationID.String, Seq: r.Seq.Int64,
 		Clients: r.Clients, Joined: r.Joined, Departed: r.Departed,
-		ExceptClient: r.ExceptClient.String, ExceptSession: r.ExceptSession.String, At: r.At,
+		ExceptClient: r.ExceptClient.String, ExceptSession: r.ExceptSession.String, At: r.At, Shed: r.Shed,
+	}
+	if e.Kind == model.EventSeat {
+		e.Seat = new(model.SeatTaken)
+		_ = json.Unmarshal([]byte(r.Data.String), e.Seat) // a seat of nobody's, should it ever be damaged
 	}
 	switch {
 	case !e.Kind.OfMessage():
@@ -185,8 +225,10 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]model.Eve
 
 // ClientEvents returns what one client was to hear between two positions
 // (after < position <= upto), up to limit entries, in order, the acting session's
-// own among them. A limit reached means that there may be more.
-func (s *Store) ClientEvents(ctx context.Context, client string, after, upto int64, limit int) ([]model.Event, error) {
+// own among them. A limit reached means that there may be more. seat is the
+// chatroom's seat of the session that asks, if it has one: of what may be shed there
+// it gets the newest.
+func (s *Store) ClientEvents(ctx context.Context, client string, seat *model.Seat, after, upto int64, limit int) ([]model.Event, error) {
 	// Each branch stops after limit entries by itself, so a long absence costs one page at a time.
 	const query = `
 		WITH stays AS (
@@ -206,47 +248,71 @@ func (s *Store) ClientEvents(ctx context.Context, client string, after, upto int
 			 ORDER BY position LIMIT $4)
 			UNION ALL
 			(SELECT position FROM events WHERE audience = 3 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4)
+			UNION ALL
+			(SELECT position FROM events WHERE conversation_id = $5 AND audience = 1 AND shed = 0
+			   AND position > GREATEST($6, $2) AND position <= $3 ORDER BY position LIMIT $4)
+			UNION ALL
+			(SELECT position FROM events WHERE conversation_id = $5 AND audience = 1 AND shed > 0
+			   AND position > GREATEST($6, $2) AND position <= $3 ORDER BY position DESC LIMIT $7)
 		), page AS (SELECT position FROM heard ORDER BY position LIMIT $4)
 		SELECT ` + eventColumns + ` FROM page JOIN events e USING (position)` + eventMessage + `
 		ORDER BY position`
-	out, err := s.events(ctx, query, client, after, upto, limit)
+	var room sql.NullString // no conversation is null
+	var from int64
+	if seat != nil {
+		room, from = sql.NullString{String: seat.ConversationID, Valid: true}, seat.From
+	}
+	out, err := s.events(ctx, query, client, after, upto, limit, room, from, model.ShedReplayed)
 	if err != nil {
 		return nil, fmt.Errorf("read what a client missed: %w", err)
 	}
 	return out, nil
 }
 
-// Stays returns the stays of clients, the ended ones too if they ended behind
-// position since, and the position as of which all of it is true.
-func (s *Store) Stays(ctx context.Context, clients []string, since int64) (asOf int64, stays map[string][]model.Stay, err error) {
+// Belongings is what a node must know of a client to choose its events.
+type Belongings struct {
+	Stays []model.Stay
+	Seats []model.Seat
+}
+
+// Belongings returns the stays of clients, the ended ones too if they ended behind
+// position since, their seats, and the position as of which all of it is true.
+func (s *Store) Belongings(ctx context.Context, clients []string, since int64) (asOf int64, found map[string]Belongings, err error) {
 	// One statement, so one snapshot: the position belongs to the rows.
 	const query = `
-		SELECT h.position, c.client_id, s.conversation_id, s.f, s.t
+		SELECT h.position, c.client_id, s.conversation_id, s.f, s.t, s.session_id
 		FROM log_head h CROSS JOIN unnest($1::text[]) AS c(client_id) LEFT JOIN LATERAL (
-			SELECT conversation_id, joined_position AS f, 9223372036854775807 AS t
+			SELECT conversation_id, joined_position AS f, 9223372036854775807 AS t, NULL AS session_id
 			FROM members WHERE client_id = c.client_id
 			UNION ALL
-			SELECT conversation_id, joined_position, left_position
+			SELECT conversation_id, joined_position, left_position, NULL
 			FROM past_stays WHERE client_id = c.client_id AND left_position > $2
+			UNION ALL
+			SELECT conversation_id, from_position, 0, session_id FROM seats WHERE client_id = c.client_id
 		) s ON true`
 	rows, err := s.query(ctx, query, pq.Array(clients), since)
 	if err != nil {
 		return 0, nil, fmt.Errorf("load stays: %w", err)
 	}
 	defer rows.Close()
-	stays = make(map[string][]model.Stay, len(clients))
+	found = make(map[string]Belongings, len(clients))
 	for rows.Next() {
 		var client string
-		var conversation sql.NullString
+		var conversation, session sql.NullString
 		var from, to sql.NullInt64
-		if err := rows.Scan(&asOf, &client, &conversation, &from, &to); err != nil {
+		if err := rows.Scan(&asOf, &client, &conversation, &from, &to, &session); err != nil {
 			return 0, nil, fmt.Errorf("load stays: %w", err)
 		}
-		if conversation.Valid {
-			stays[client] = append(stays[client], model.Stay{ConversationID: conversation.String, From: from.Int64, To: to.Int64})
+		b := found[client]
+		switch {
+		case session.Valid:
+			b.Seats = append(b.Seats, model.Seat{Session: session.String, ConversationID: conversation.String, From: from.Int64})
+		case conversation.Valid:
+			b.Stays = append(b.Stays, model.Stay{ConversationID: conversation.String, From: from.Int64, To: to.Int64})
 		}
+		found[client] = b
 	}
-	return asOf, stays, rows.Err()
+	return asOf, found, rows.Err()
 }
 
 // TrimLog removes up to limit of the oldest events, those before a time, and the

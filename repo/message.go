@@ -36,6 +36,15 @@ func (r *messageRow) message() model.Message {
 	}
 }
 
+func allMessages(rows []messageRow) []*model.Message {
+	out := make([]*model.Message, len(rows))
+	for i := range rows {
+		m := rows[i].message()
+		out[i] = &m
+	}
+	return out
+}
+
 // Message returns one message of a conversation to someone who may read its
 // history. It fails with conversation_not_found, not_a_member and, for a message
 // that was deleted too, message_not_found.
@@ -77,12 +86,7 @@ func (s *Store) History(ctx context.Context, caller model.Caller, conversationID
 	if more = len(rows) > limit; more {
 		rows = rows[:limit]
 	}
-	page = make([]*model.Message, len(rows))
-	for i := range rows {
-		m := rows[i].message()
-		page[i] = &m
-	}
-	return page, more, nil
+	return allMessages(rows), more, nil
 }
 
 // historyQuery asks for the messages from seq $2 to seq $3, at most $4. There are

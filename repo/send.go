@@ -33,6 +33,7 @@ type Send struct {
 	// ExceptSession is the sender's session that is not to hear of it; ExceptAll means all of them.
 	ExceptSession string
 	ExceptAll     bool
+	Shed          model.Shed
 }
 
 // Placed is where a stored message ended up.
@@ -45,7 +46,12 @@ type Placed struct {
 // Writer stores messages over a connection of its own, made for one statement: the
 // plan that fits its batches is forced, whatever the tables looked like when it was
 // made, and arrays travel in binary, since text arrays escape every quote of JSON.
-type Writer struct{ db *sqlx.DB }
+//
+// A Writer is for one goroutine at a time.
+type Writer struct {
+	db   *sqlx.DB
+	stmt *sql.Stmt // prepared at its first use, and again by database/sql on a new connection
+}
 
 // OpenWriter returns a writer for a database; it connects when it is used.
 func OpenWriter(dsn string) (*Writer, error) {
@@ -82,12 +88,18 @@ func (r *Refused) Unwrap() error { return r.err }
 // the batch may not be stored: ExplainSends tells what. A key may occur once.
 func (w *Writer) Store(ctx context.Context, sends []Send) ([]Placed, error) {
 	const query = `SELECT head, base, sent FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-		$13, $14, $15, $16, $17, $18, $19, $20)`
+		$13, $14, $15, $16, $17, $18, $19, $20, $21)`
 	b := newBatch(sends)
 	var head int64
 	var base pq.Int64Array
 	var sent timeArray
-	err := w.db.QueryRowContext(ctx, query, b.args()...).Scan(&head, &base, &sent)
+	var err error
+	if w.stmt == nil {
+		if w.stmt, err = w.db.PrepareContext(ctx, query); err != nil {
+			return nil, fmt.Errorf("store messages: %w", away(err))
+		}
+	}
+	err = w.stmt.QueryRowContext(ctx, b.args()...).Scan(&head, &base, &sent)
 	if err != nil {
 		if e := pq.As(err); e != nil && (e.Code == "PA001" || e.Code == "PA002" || e.Code == pqerror.UniqueViolation ||
 			e.Code == pqerror.TRDeadlockDetected || e.Code == pqerror.TRSerializationFailure) {
@@ -155,7 +167,7 @@ func (b *batch) args() []any {
 	n := len(b.sends)
 	var (
 		conversation, from, content, key, push, except = texts(n), texts(n), texts(n), texts(n), texts(n), texts(n)
-		types, custom                                  = make([]int64, n), make([]sql.Null[int64], n)
+		types, shed, custom                            = make([]int64, n), make([]int64, n), make([]sql.Null[int64], n)
 		all                                            = make([]bool, n)
 		digest                                         = make(bytesArray, n)
 		mentionOf                                      []int64
@@ -169,7 +181,7 @@ func (b *batch) args() []any {
 		key.add(s.Key, s.Key != "")
 		push.add(string(s.Push), s.Push != nil)
 		except.add(s.ExceptSession, s.ExceptAll || s.ExceptSession != "")
-		types[i], all[i], digest[i] = int64(s.Type), s.MentionAll, s.Digest
+		types[i], shed[i], all[i], digest[i] = int64(s.Type), int64(s.Shed), s.MentionAll, s.Digest
 		custom[i] = null(s.CustomType)
 		for _, m := range s.Mentions {
 			mentionOf = append(mentionOf, int64(i+1))
@@ -189,7 +201,7 @@ func (b *batch) args() []any {
 	return []any{
 		ids, pq.Array(b.count), senderIn, sender, pq.Array(times), pq.Array(exempt),
 		conversation, pq.Array(b.index), pq.Array(b.rank), from, pq.Array(types), pq.Array(custom),
-		content, pq.Array(all), key, digest, push, except, nonNil(mentionOf), mentioned,
+		content, pq.Array(all), key, digest, push, except, pq.Array(shed), nonNil(mentionOf), mentioned,
 	}
 }
 

@@ -103,6 +103,7 @@ func (s *Store) HoldSessions(ctx context.Context, node string, clients, ids, add
 // it was away, to be told when it returns; empty otherwise.
 func (s *Store) SpendSession(ctx context.Context, client, id, evictedBy string, now model.Time) error {
 	const query = `
+		WITH unseated AS (DELETE FROM seats WHERE client_id = $1 AND session_id = $2)
 		UPDATE sessions SET spent_at = COALESCE(spent_at, $4), evicted_by = $3, last_seen_at = $4, node = NULL,
 		       disconnected_at = COALESCE(disconnected_at, $4)
 		WHERE client_id = $1 AND id = $2`
@@ -113,6 +114,7 @@ func (s *Store) SpendSession(ctx context.Context, client, id, evictedBy string, 
 // SpendAllSessions makes every session of a client unusable.
 func (s *Store) SpendAllSessions(ctx context.Context, client string, now model.Time) error {
 	const query = `
+		WITH unseated AS (DELETE FROM seats WHERE client_id = $1)
 		UPDATE sessions SET spent_at = $2, node = NULL, disconnected_at = COALESCE(disconnected_at, $2)
 		WHERE client_id = $1 AND spent_at IS NULL`
 	_, err := s.exec(ctx, query, client, now)

@@ -114,11 +114,7 @@ func (s *Store) OfflineMessages(ctx context.Context, client string, perConversat
 	if err := s.selectAll(ctx, &rows, query, client, perConversation, total); err != nil {
 		return nil, fmt.Errorf("offline messages: %w", err)
 	}
-	out := make([]*model.Message, len(rows))
-	for i := range rows {
-		m := rows[i].message()
-		out[i] = &m
-	}
+	out := allMessages(rows)
 	// The newest were chosen first; within a conversation they are told in their order.
 	for from := 0; from < len(out); {
 		to := from

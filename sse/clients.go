@@ -22,7 +22,7 @@ func (h *Hub) know(ctx context.Context, id string) (*client, error) {
 		}
 		since := h.tail.start()
 		h.mu.Unlock()
-		asOf, stays, err := h.source.Stays(ctx, id, since)
+		asOf, stays, seats, err := h.source.Belongings(ctx, id, since)
 		if err != nil {
 			return nil, err
 		}
@@ -38,7 +38,7 @@ func (h *Hub) know(ctx context.Context, id string) (*client, error) {
 			h.mu.Unlock() // the tail moved on while we asked: what happened since is not in it
 			continue
 		}
-		return h.admit(id, since, asOf, stays), nil
+		return h.admit(id, since, asOf, stays, seats), nil
 	}
 }
 
@@ -67,8 +67,8 @@ func (h *Hub) await(ctx context.Context, position int64) error {
 	return err
 }
 
-// admit makes a client known: its stays as of a position, and what was dispatched since.
-func (h *Hub) admit(id string, since, asOf int64, stays []model.Stay) *client {
+// admit makes a client known: its stays and seats as of a position, and what was dispatched since.
+func (h *Hub) admit(id string, since, asOf int64, stays []model.Stay, seats []model.Seat) *client {
 	c := &client{id: id, stays: map[string]*stay{}, knownSince: since, idleSince: time.Now()}
 	h.clients[id] = c
 	for _, s := range stays {
@@ -78,10 +78,16 @@ func (h *Hub) admit(id string, since, asOf int64, stays []model.Stay) *client {
 			c.past = append(c.past, s)
 		}
 	}
+	for _, seat := range seats {
+		h.seat(c, model.SeatTaken{ClientID: id, Session: seat.Session, ConversationID: seat.ConversationID}, seat.From)
+	}
 	for p := asOf + 1; p <= h.dispatched; p++ {
 		en := h.tail.at(p)
 		if en == nil || en.details == nil {
 			continue
+		}
+		if seat := en.details.seat; seat != nil && seat.ClientID == id {
+			h.seat(c, *seat, p)
 		}
 		for _, j := range en.details.joined {
 			if j == id {
@@ -145,9 +151,72 @@ func (h *Hub) vacate(conversation string, s *stay) {
 	last.index = s.index
 	r.stays[len(r.stays)-1] = nil
 	r.stays = r.stays[:len(r.stays)-1]
-	if len(r.stays) == 0 {
+	h.close(conversation, r)
+}
+
+// close forgets a room that nobody here is in.
+func (h *Hub) close(conversation string, r *room) {
+	if len(r.stays) == 0 && len(r.seats) == 0 {
 		delete(h.rooms, conversation)
 	}
+}
+
+// seat notes where a session sits from now on, and moves its open stream.
+func (h *Hub) seat(c *client, taken model.SeatTaken, from int64) {
+	if taken.ConversationID == "" {
+		delete(c.seats, taken.Session)
+	} else {
+		if c.seats == nil {
+			c.seats = make(map[string]model.Seat)
+		}
+		c.seats[taken.Session] = model.Seat{Session: taken.Session, ConversationID: taken.ConversationID, From: from}
+	}
+	for _, s := range c.streams {
+		if s.Session == taken.Session {
+			h.stand(s)
+			h.sit(s)
+		}
+	}
+}
+
+// sit gives a stream the seat of its session.
+func (h *Hub) sit(s *Stream) {
+	seat, ok := s.client.seats[s.Session]
+	if !ok {
+		return
+	}
+	r := h.rooms[seat.ConversationID]
+	if r == nil {
+		r = &room{}
+		h.rooms[seat.ConversationID] = r
+	}
+	s.room, s.place = seat.ConversationID, len(r.seats)
+	r.seats = append(r.seats, s)
+}
+
+// seatOf is the chatroom's seat of a stream's session, nil when it has none.
+func (h *Hub) seatOf(s *Stream) *model.Seat {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if seat, ok := s.client.seats[s.Session]; ok {
+		return &seat
+	}
+	return nil
+}
+
+// stand takes a stream off its seat, which its session keeps.
+func (h *Hub) stand(s *Stream) {
+	if s.room == "" {
+		return
+	}
+	r := h.rooms[s.room]
+	last := r.seats[len(r.seats)-1]
+	r.seats[s.place] = last
+	last.place = s.place
+	r.seats[len(r.seats)-1] = nil
+	r.seats = r.seats[:len(r.seats)-1]
+	h.close(s.room, r)
+	s.room = ""
 }
 
 // recall returns the frames that a stream has not got yet, from memory, and the
@@ -165,7 +234,11 @@ func (h *Hub) recall(s *Stream, after int64) ([]*Frame, bool) {
 		stays = append(stays, model.Stay{ConversationID: id, From: st.from, To: model.Forever})
 	}
 	stays = append(stays, c.past...)
-	entries, ok := h.tail.collect(c.id, stays, after)
+	var seat *model.Seat
+	if own, sits := c.seats[s.Session]; sits {
+		seat = &own
+	}
+	entries, ok := h.tail.collect(c.id, stays, seat, after)
 	if !ok {
 		return nil, false
 	}

@@ -14,6 +14,7 @@ type Frame struct {
 	// frame has written everything; 0 for what never touches the log.
 	Position int64
 	Bytes    []byte
+	Shed     model.Shed
 }
 
 // frame renders an event. data must be JSON on one line and name a constant of
@@ -41,7 +42,9 @@ func (h *Hub) durable(e *model.Event) *Frame {
 	if name == "" || e.Data == nil {
 		return nil
 	}
-	return frame(h.name, name, e.Position, true, e.Data)
+	f := frame(h.name, name, e.Position, true, e.Data)
+	f.Shed = e.Shed
+	return f
 }
 
 // Ephemeral renders an event that is no part of the log and has no id.

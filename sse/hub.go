@@ -25,10 +25,11 @@ import (
 type Source struct {
 	// Events returns the log behind a position, in order, at most limit entries.
 	Events func(ctx context.Context, after int64, limit int) ([]model.Event, error)
-	// ClientEvents returns what one client was to hear in (after, upto], in order; a full page means there may be more.
-	ClientEvents func(ctx context.Context, client string, after, upto int64, limit int) ([]model.Event, error)
-	// Stays returns a client's stays, those that ended behind since included, as of a position.
-	Stays func(ctx context.Context, client string, since int64) (asOf int64, stays []model.Stay, err error)
+	// ClientEvents returns what one client, and a chatroom's seat of one of its sessions, was to
+	// hear in (after, upto], in order; a full page means there may be more.
+	ClientEvents func(ctx context.Context, client string, seat *model.Seat, after, upto int64, limit int) ([]model.Event, error)
+	// Belongings returns a client's stays, those that ended behind since included, and its seats, as of a position.
+	Belongings func(ctx context.Context, client string, since int64) (asOf int64, stays []model.Stay, seats []model.Seat, err error)
 }
 
 // Config bounds what a hub keeps.
@@ -81,13 +82,16 @@ type Stats struct {
 	FromMemory atomic.Int64 // refills served from the tail
 	FromLog    atomic.Int64 // refills read from the database
 	Holes      atomic.Int64 // times the dispatcher read the log
+	ShedNormal atomic.Int64 // chatroom messages of normal priority not given to a stream that could not keep up
+	ShedLow    atomic.Int64 // the same of low priority
 }
 
 // client is what the hub knows of one client; guarded by Hub.mu.
 type client struct {
 	id         string
-	stays      map[string]*stay // the present ones by conversation
-	past       []model.Stay     // those that ended behind knownSince
+	stays      map[string]*stay      // the present ones by conversation
+	past       []model.Stay          // those that ended behind knownSince
+	seats      map[string]model.Seat // by session; nil when there are none
 	knownSince int64
 	streams    []*Stream // oldest first
 	idleSince  time.Time // when streams became empty
@@ -100,8 +104,12 @@ type stay struct {
 	index  int // in room.stays
 }
 
-// room is a conversation as far as clients known here are in it.
-type room struct{ stays []*stay }
+// room is a conversation as far as clients known here are in it: by their stays, or,
+// in a chatroom, by the seats of streams open here.
+type room struct {
+	stays []*stay
+	seats []*Stream
+}
 
 // NewHub returns a hub of the log with that name that stands at a position: nothing at or before
 // it is dispatched. Run must be called.
@@ -378,6 +386,7 @@ func (h *Hub) deliver(e *model.Event, f *Frame) {
 						h.give(s.client, e.ExceptClient, e.ExceptSession, f)
 					}
 				}
+				h.giveSeats(r, e.ExceptClient, e.ExceptSession, f)
 			}
 		case model.ToClients:
 			for _, id := range e.Clients {
@@ -396,11 +405,27 @@ func (h *Hub) deliver(e *model.Event, f *Frame) {
 			h.leave(c, e.ConversationID, e.Position)
 		}
 	}
+	if e.Seat != nil {
+		if c := h.clients[e.Seat.ClientID]; c != nil {
+			h.seat(c, *e.Seat, e.Position)
+		}
+	}
 }
 
 func (h *Hub) give(c *client, exceptClient, exceptSession string, f *Frame) {
 	for _, s := range c.streams {
 		if exceptClient == c.id && (exceptSession == "" || exceptSession == s.Session) && exceptClient != "" {
+			continue
+		}
+		if s.push(f) {
+			h.ready = append(h.ready, s)
+		}
+	}
+}
+
+func (h *Hub) giveSeats(r *room, exceptClient, exceptSession string, f *Frame) {
+	for _, s := range r.seats {
+		if exceptClient != "" && exceptClient == s.client.id && (exceptSession == "" || exceptSession == s.Session) {
 			continue
 		}
 		if s.push(f) {
@@ -417,6 +442,7 @@ func (h *Hub) Whisper(conversation, exceptClient, exceptSession string, f *Frame
 		for _, s := range r.stays {
 			h.give(s.client, exceptClient, exceptSession, f)
 		}
+		h.giveSeats(r, exceptClient, exceptSession, f)
 	}
 	ready := h.ready
 	h.ready = nil

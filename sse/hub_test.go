@@ -63,7 +63,7 @@ func (l *memoryLog) source() Source {
 			all = all[min(int(after), len(all)):]
 			return all[:min(limit, len(all))], nil
 		},
-		ClientEvents: func(_ context.Context, client string, after, upto int64, limit int) ([]model.Event, error) {
+		ClientEvents: func(_ context.Context, client string, _ *model.Seat, after, upto int64, limit int) ([]model.Event, error) {
 			all := l.snapshot()
 			stays := staysOf(all, client)
 			var out []model.Event
@@ -74,7 +74,7 @@ func (l *memoryLog) source() Source {
 			}
 			return out, nil
 		},
-		Stays: func(_ context.Context, client string, since int64) (int64, []model.Stay, error) {
+		Belongings: func(_ context.Context, client string, since int64) (int64, []model.Stay, []model.Seat, error) {
 			all := l.snapshot()
 			var out []model.Stay
 			for _, s := range staysOf(all, client) {
@@ -82,7 +82,7 @@ func (l *memoryLog) source() Source {
 					out = append(out, s)
 				}
 			}
-			return int64(len(all)), out, nil
+			return int64(len(all)), out, nil, nil
 		},
 	}
 }

@@ -114,6 +114,7 @@ func (h *Hub) join(ctx context.Context, s *Stream, o Opening) error {
 	s.client = c
 	s.out = discard{}
 	c.streams = append(c.streams, s)
+	h.sit(s)
 	h.mu.Unlock()
 	h.Stats.Streams.Add(1)
 	if o.Opened != nil {

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"parley/model"
 )
 
 // End says why a stream ended.
@@ -28,6 +30,10 @@ type Stream struct {
 	heartbeat int // seconds
 	onEnd     func(*Stream, End)
 	out       output
+
+	// Where the stream sits, and at which place of the room; guarded by Hub.mu.
+	room  string // empty: nowhere
+	place int
 
 	// delivered is the position up to which everything was written to the socket.
 	delivered atomic.Int64
@@ -80,6 +86,8 @@ func (s *Stream) push(f *Frame) bool {
 		return false
 	case f.Position != 0 && f.Position <= s.taken:
 		return false // it began ahead of this node
+	case f.Shed != model.ShedNever && s.sheds(f.Shed):
+		return false
 	case len(s.queue) >= s.hub.cfg.QueueFrames || s.bytes+len(f.Bytes) > s.hub.cfg.QueueBytes && len(s.queue) > 0:
 		if f.Position == 0 {
 			return false // ephemeral: may be lost
@@ -95,6 +103,21 @@ func (s *Stream) push(f *Frame) bool {
 	}
 	s.scheduled = true
 	return true
+}
+
+// sheds reports whether a stream does without a chatroom's message because it cannot
+// keep up: from half a queue on those of low priority, from three quarters the normal ones too.
+func (s *Stream) sheds(level model.Shed) bool {
+	frames, bytes := s.hub.cfg.QueueFrames, s.hub.cfg.QueueBytes
+	switch {
+	case level == model.ShedFirst && (len(s.queue) >= frames/2 || s.bytes >= bytes/2):
+		s.hub.Stats.ShedLow.Add(1)
+		return true
+	case level == model.ShedSecond && (len(s.queue) >= frames*3/4 || s.bytes >= bytes*3/4):
+		s.hub.Stats.ShedNormal.Add(1)
+		return true
+	}
+	return false
 }
 
 // step is what the writer of a stream does next.
@@ -217,7 +240,7 @@ func (s *Stream) fetch(ctx context.Context) {
 	s.mu.Lock()
 	after := s.taken
 	s.mu.Unlock()
-	events, err := h.source.ClientEvents(ctx, s.client.id, after, upto, page)
+	events, err := h.source.ClientEvents(ctx, s.client.id, h.seatOf(s), after, upto, page)
 	if err != nil {
 		h.log.Warn("a stream ends because the log cannot be read", "client", s.client.id, "err", err)
 		s.stop(Drained)
@@ -296,6 +319,7 @@ func (s *Stream) detach() {
 			if len(c.streams) == 0 {
 				c.streams, c.idleSince = nil, time.Now()
 			}
+			h.stand(s)
 			return
 		}
 	}

@@ -28,6 +28,7 @@ type entry struct {
 	position int64
 	kind     model.EventKind
 	audience model.Audience
+	shed     model.Shed
 	// stale marks the frame of a message that was changed since: a replay must ask the database.
 	stale         bool
 	conversation  string
@@ -42,6 +43,7 @@ type entry struct {
 type detail struct {
 	clients, joined, departed []string
 	prev                      []int64 // for each of clients
+	seat                      *model.SeatTaken
 }
 
 // newTail returns a tail that begins behind a position.
@@ -74,11 +76,11 @@ func (t *tail) add(e *model.Event, f *Frame) *entry {
 	}
 	en := &t.ring[e.Position%int64(len(t.ring))]
 	*en = entry{
-		position: e.Position, kind: e.Kind, audience: e.Audience, conversation: e.ConversationID, seq: e.Seq, frame: f,
+		position: e.Position, kind: e.Kind, audience: e.Audience, shed: e.Shed, conversation: e.ConversationID, seq: e.Seq, frame: f,
 		exceptClient: e.ExceptClient, exceptSession: e.ExceptSession,
 	}
-	if len(e.Clients)+len(e.Joined)+len(e.Departed) > 0 {
-		en.details = &detail{clients: e.Clients, joined: e.Joined, departed: e.Departed}
+	if len(e.Clients)+len(e.Joined)+len(e.Departed) > 0 || e.Seat != nil {
+		en.details = &detail{clients: e.Clients, joined: e.Joined, departed: e.Departed, seat: e.Seat}
 	}
 	t.next = e.Position + 1
 	if f != nil {
@@ -157,9 +159,10 @@ func (t *tail) grow() {
 }
 
 // collect returns the entries behind a position that are for a client with these
-// stays, in order. It fails when the tail does not reach back that far, or when
+// stays and a session with this seat (nil: none), in order; of what may be shed in
+// the room the newest alone. It fails when the tail does not reach back that far, or when
 // a frame among them is stale.
-func (t *tail) collect(client string, stays []model.Stay, after int64) ([]*entry, bool) {
+func (t *tail) collect(client string, stays []model.Stay, seat *model.Seat, after int64) ([]*entry, bool) {
 	if after < t.start() {
 		return nil, false
 	}
@@ -175,6 +178,17 @@ func (t *tail) collect(client string, stays []model.Stay, after int64) ([]*entry
 			if en.position <= s.To {
 				take(en)
 			}
+		}
+	}
+	if seat != nil {
+		floor, sheddable := max(after, seat.From), 0
+		for en := t.at(t.conversations[seat.ConversationID]); en != nil && en.position > floor; en = t.at(en.prev) {
+			if en.shed != model.ShedNever {
+				if sheddable++; sheddable > model.ShedReplayed {
+					continue
+				}
+			}
+			take(en)
 		}
 	}
 	for en := t.at(t.clients[client]); en != nil && en.position > after; {

@@ -49,7 +49,7 @@ func TestTailCollects(t *testing.T) {
 			{ConversationID: "v1", From: start + 100, To: model.Forever},
 		}
 		for after := start; after <= start+100; after++ {
-			got, ok := tl.collect("c1", stays, after)
+			got, ok := tl.collect("c1", stays, nil, after)
 			if ok != (after >= tl.start()) {
 				t.Fatalf("seed %d: collect behind %d: ok = %v with a tail from %d", seed, after, ok, tl.start())
 			}
@@ -101,14 +101,14 @@ func TestTailForgets(t *testing.T) {
 		first := tl.next - 1
 		add(model.EventMessage, model.ToMembers, 7)
 		add(model.EventMessage, model.ToMembers, 8)
-		if _, ok := tl.collect("c", stays, first); !ok {
+		if _, ok := tl.collect("c", stays, nil, first); !ok {
 			t.Fatal("a fresh tail must answer")
 		}
 		add(change.kind, change.audience, 7)
-		if _, ok := tl.collect("c", stays, first); ok {
+		if _, ok := tl.collect("c", stays, nil, first); ok {
 			t.Errorf("%v: the old frame of a changed message was replayed from memory", change.kind)
 		}
-		if _, ok := tl.collect("c", stays, first+1); !ok {
+		if _, ok := tl.collect("c", stays, nil, first+1); !ok {
 			t.Errorf("%v: messages that did not change must still come from memory", change.kind)
 		}
 	}

@@ -123,11 +123,11 @@ func bareMain(path string) error {
 			if err != nil {
 				return
 			}
+			mu.Lock() // until it is on the list: who has been greeted must not be passed over
 			if err := greet(conn); err == nil {
-				mu.Lock()
 				conns = append(conns, conn)
-				mu.Unlock()
 			}
+			mu.Unlock()
 		}
 	}()
 	input := bufio.NewScanner(os.Stdin)

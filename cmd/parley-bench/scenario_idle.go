@@ -6,8 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -74,6 +72,10 @@ func (w idleWay) measure(ctx context.Context, b *bench, cert *certificate) error
 	if err != nil {
 		return err
 	}
+	runtime, err := s.metrics(ctx, memoryMetrics...)
+	if err != nil {
+		return err
+	}
 	release, err = w.hold(ctx, s, names("client", w.streams))
 	if err != nil {
 		return err
@@ -81,8 +83,11 @@ func (w idleWay) measure(ctx context.Context, b *bench, cert *certificate) error
 	defer release()
 	perStream := func(when string) error {
 		now, err := residentKB(s.pid())
+		if err != nil {
+			return err
+		}
 		b.note(fmt.Sprintf("%s, %s streams, %s", w.name, thousands(int64(w.streams)), when), "KB", float64(now-before)/float64(w.streams), w.bar)
-		return err
+		return w.explain(ctx, b, s, runtime, when)
 	}
 	if err := perStream("just opened"); err != nil {
 		return err
@@ -95,8 +100,8 @@ func (w idleWay) measure(ctx context.Context, b *bench, cert *certificate) error
 }
 
 // waitForGC returns when the server's runtime has collected garbage of its own
-// accord, which it does after two minutes at the latest, and had some seconds
-// to give memory back; or when the time is up.
+// accord, which it does after two minutes at the latest, and had 20 seconds to
+// give memory back; or when the time is up.
 func waitForGC(ctx context.Context, s *server, limit time.Duration) error {
 	first, err := collections(ctx, s)
 	if err != nil {
@@ -106,25 +111,36 @@ func waitForGC(ctx context.Context, s *server, limit time.Duration) error {
 		if err := pause(ctx, min(5*time.Second, limit)); err != nil {
 			return err
 		}
-		if n, err := collections(ctx, s); err != nil || n > first {
+		n, err := collections(ctx, s)
+		if err != nil {
 			return err
+		}
+		if n > first {
+			return pause(ctx, min(20*time.Second, limit))
 		}
 	}
 	return nil
 }
 
-// collections reads from the server's metrics how often it collected garbage.
+// collections reads how often the server collected garbage.
 func collections(ctx context.Context, s *server) (int, error) {
-	text, err := s.get(ctx, "/metrics")
+	m, err := s.metrics(ctx, "go_gc_duration_seconds_count")
+	return int(m[0]), err
+}
+
+// memoryMetrics are what the server's own runtime says its memory went to.
+var memoryMetrics = []string{"go_goroutines", "go_memstats_stack_inuse_bytes", "go_memstats_heap_alloc_bytes", "go_memstats_heap_inuse_bytes", "go_memstats_sys_bytes"}
+
+// explain remarks what each stream costs in the runtime's own figures.
+func (w idleWay) explain(ctx context.Context, b *bench, s *server, before []float64, when string) error {
+	now, err := s.metrics(ctx, memoryMetrics...)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for line := range strings.Lines(text) {
-		if value, ok := strings.CutPrefix(line, "go_gc_duration_seconds_count "); ok {
-			return strconv.Atoi(strings.TrimSpace(value))
-		}
-	}
-	return 0, fmt.Errorf("the metrics do not count collections of garbage")
+	per := func(i int, unit float64) float64 { return (now[i] - before[i]) / unit / float64(w.streams) }
+	b.remark("%s, %s, of each stream: %.1f goroutines, %.1f KB of stacks, %.1f KB of heap (%.1f in use with gaps), %.1f KB taken from the system",
+		w.name, when, per(0, 1), per(1, 1024), per(2, 1024), per(3, 1024), per(4, 1024))
+	return nil
 }
 
 func holdClear(ctx context.Context, s *server, clients []string) (func(), error) {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -175,6 +176,27 @@ func (s *server) get(ctx context.Context, path string) (string, error) {
 		err = fmt.Errorf("GET %s: %s", path, resp.Status)
 	}
 	return string(text), err
+}
+
+// metrics reads gauges and counters without labels from the server's metrics, in
+// the order of the names; all zero with an error when one is missing.
+func (s *server) metrics(ctx context.Context, names ...string) ([]float64, error) {
+	values := make([]float64, len(names))
+	text, err := s.get(ctx, "/metrics")
+	if err != nil {
+		return values, err
+	}
+	for i, name := range names {
+		_, rest, found := strings.Cut(text, "\n"+name+" ")
+		if !found {
+			return make([]float64, len(names)), fmt.Errorf("the server's metrics have no %s", name)
+		}
+		value, _, _ := strings.Cut(rest, "\n")
+		if values[i], err = strconv.ParseFloat(value, 64); err != nil {
+			return values, fmt.Errorf("the server's metric %s: %w", name, err)
+		}
+	}
+	return values, nil
 }
 
 func (s *server) pid() int { return s.cmd.Process.Pid }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"parley/api"
+	"parley/model"
 )
 
 // config is what an operator can choose, read and checked.
@@ -25,7 +26,7 @@ type config struct {
 	issuer     string
 	audience   string
 
-	requireGrants    []string
+	requireGrants    []model.GrantSwitch
 	origins          []string // as from api.ParseOrigins
 	limits           api.Limits
 	streamsPerClient int

@@ -24,6 +24,10 @@ const usage = `Parley is a self-hosted instant-messaging service: REST to act, o
   parley token --client Tom        print a token for Tom
                [--server]          with server scope
                [--ttl 1h]          good for so long
+               --grant invite      print a grant instead (create, invite, kick, history, block, unblock):
+               --conversation ID     for this conversation (but for create),
+               [--members Mary,Bob]  for exactly these clients,
+               [--jti ID]            to be used once
 
 "parley serve --help" lists all that can be configured.
 `

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"parley/api"
+	"parley/model"
 	"parley/repo"
 )
 
@@ -189,10 +190,10 @@ func readPublicKeys(c *config, s string) error {
 
 func readGrants(c *config, s string) error {
 	for _, item := range list(s) {
-		if !slices.Contains([]string{"conversation", "history", "block"}, item) {
+		if !slices.Contains(model.GrantSwitches, model.GrantSwitch(item)) {
 			return fmt.Errorf("%q is none of conversation, history, block", item)
 		}
-		c.requireGrants = append(c.requireGrants, item)
+		c.requireGrants = append(c.requireGrants, model.GrantSwitch(item))
 	}
 	return nil
 }

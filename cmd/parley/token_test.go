@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -55,6 +56,57 @@ func TestToken(t *testing.T) {
 				t.Errorf("claims %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestTokenGrant(t *testing.T) {
+	env := map[string]string{"PARLEY_JWT_SECRETS": longSecret, "PARLEY_JWT_ISSUER": "me"}
+	for _, tt := range []struct {
+		args string
+		want string // the claims, or what the error names
+		bad  bool
+	}{
+		{args: "--grant invite --conversation C --client Tom --members Tom,Mary", want: `{"cid":"C","iss":"me","life":3600,"mem":["Tom","Mary"],"op":"invite","sub":"Tom"}`},
+		{args: "--grant invite --conversation C --client Tom --members Tom --jti X --ttl 6h", want: `{"cid":"C","iss":"me","jti":"X","life":21600,"mem":["Tom"],"op":"invite","sub":"Tom"}`},
+		{args: "--grant create --client Tom", want: `{"iss":"me","life":3600,"mem":["Tom"],"op":"create","sub":"Tom"}`},
+		{args: "--grant create --client Tom --members Mary,Tom,Mary --ttl 1m", want: `{"iss":"me","life":60,"mem":["Tom","Mary"],"op":"create","sub":"Tom"}`},
+		{args: "--grant history --client Tom --conversation C", want: `{"cid":"C","iss":"me","life":3600,"op":"history","sub":"Tom"}`},
+		{args: "--grant block --client Tom --members Mary", want: `{"iss":"me","life":3600,"mem":["Mary"],"op":"block","sub":"Tom"}`},
+		{args: "--grant unblock --client Tom --conversation C", want: `{"cid":"C","iss":"me","life":3600,"op":"unblock","sub":"Tom"}`},
+
+		{args: "--grant eat --client Tom", want: `--grant "eat" is none of create`, bad: true},
+		{args: "--grant history --conversation C --server", want: "--grant and --server exclude", bad: true},
+		{args: "--grant history --conversation C", want: "--client Tom", bad: true},
+		{args: "--grant history --client Tom", want: "--conversation ID", bad: true},
+		{args: "--grant history --client Tom --conversation C --members Tom", want: "--members", bad: true},
+		{args: "--grant create --client Tom --conversation C", want: "--conversation", bad: true},
+		{args: "--grant kick --client Tom --conversation C", want: "--members Mary", bad: true},
+		{args: "--grant block --client Tom", want: "--members or both", bad: true},
+		{args: "--grant kick --client Tom --members Mary", want: "--conversation ID", bad: true},
+		{args: "--grant kick --client Tom --conversation C --members Mary,..", want: `--members: ".."`, bad: true},
+		{args: "--grant kick --client Tom --conversation C --members Mary --ttl 6h1s", want: "6h at most", bad: true},
+		{args: "--client Tom --members Mary", want: "--members is for a grant", bad: true},
+		{args: "--server --jti X --conversation C", want: "--jti is for a grant", bad: true},
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), append([]string{"token"}, strings.Fields(tt.args)...), environment(env), &out, &errs)
+		if tt.bad {
+			if code != 2 || !strings.Contains(errs.String(), tt.want) || out.Len() > 0 {
+				t.Errorf("%s: exit code %d: %s%s", tt.args, code, &errs, &out)
+			}
+			continue
+		}
+		if code != 0 {
+			t.Errorf("%s: exit code %d: %s", tt.args, code, &errs)
+			continue
+		}
+		_, got := claimsOf(t, out.String(), longSecret)
+		got["life"] = got["exp"].(float64) - got["iat"].(float64)
+		delete(got, "iat")
+		delete(got, "exp")
+		if b, err := json.Marshal(got); err != nil || string(b) != tt.want {
+			t.Errorf("%s: %s, want %s", tt.args, b, tt.want)
+		}
 	}
 }
 

@@ -36,10 +36,6 @@ type app struct {
 
 // wire puts the parts together and sets them going.
 func wire(ctx context.Context, c config, w wiring) (*app, error) {
-	if len(c.requireGrants) > 0 {
-		// Until they are checked, a server that seems to demand them would be worse than none.
-		return nil, configError{errors.New("PARLEY_REQUIRE_GRANTS (--require-grants): this version does not check grants yet: leave it empty")}
-	}
 	keys, err := api.NewKeys(c.keys(w.log))
 	if err != nil {
 		return nil, err
@@ -50,6 +46,8 @@ func wire(ctx context.Context, c config, w wiring) (*app, error) {
 		EventRetention:   c.eventRetention,
 		MessageRetention: c.messageRetention,
 		StreamsPerClient: c.streamsPerClient,
+		RequireGrants:    c.requireGrants,
+		SeatGrace:        c.seatGrace,
 	}, w.store, w.log)
 	if err := svc.Start(ctx); err != nil {
 		return nil, err
@@ -62,6 +60,7 @@ func wire(ctx context.Context, c config, w wiring) (*app, error) {
 			Keys:             keys,
 			Revoked:          svc.Revoked,
 			RedeemTicket:     svc.RedeemTicket,
+			Grants:           len(c.requireGrants) > 0,
 			Unavailable:      repo.IsUnavailable,
 			Ready:            readiness(w.store, &draining),
 			AllowedOrigins:   c.origins,

@@ -12,10 +12,11 @@ import (
 // problems writes the answers of failed requests. Which codes an operation may answer is
 // partly true by rule and partly said under x-codes in parts/paths.yaml.
 type problems struct {
-	used map[model.Code]bool
+	used   map[model.Code]bool
+	shared object // answers that operations have in common
 }
 
-func newProblems() *problems { return &problems{map[model.Code]bool{}} }
+func newProblems() *problems { return &problems{map[model.Code]bool{}, object{}} }
 
 // add gives an operation its answers of failure.
 func (p *problems) add(op operation) error {
@@ -32,19 +33,34 @@ func (p *problems) add(op operation) error {
 	}
 	answers := sub(op.object, "responses")
 	for status, codes := range byStatus {
-		answers[strconv.Itoa(status)] = answer(status, codes)
+		answers[strconv.Itoa(status)] = p.answer(status, codes)
 	}
-	rest := []model.Code{model.MethodNotAllowed}
-	if !op.streams() {
-		rest = append(rest, model.Internal)
+	answers["default"] = p.other(op)
+	return nil
+}
+
+// answer is the response of a failure with one of these codes. One of a single code is shared.
+func (p *problems) answer(status int, codes []model.Code) object {
+	if len(codes) > 1 {
+		return answer(status, codes)
 	}
-	for _, code := range rest {
+	name := camelCase(string(codes[0]))
+	p.shared[name] = answer(status, codes)
+	return ref("responses", name)
+}
+
+// other is the answer of what no operation needs to say.
+func (p *problems) other(op operation) object {
+	name, codes := "OtherFailure", []model.Code{model.MethodNotAllowed, model.Internal}
+	if op.streams() { // never a 5xx
+		name, codes = "StreamFailure", codes[:1]
+	}
+	for _, code := range codes {
 		p.used[code] = true
 	}
-	other := answer(0, rest)
-	other["description"] = "Any other failure. " + other["description"].(string)
-	answers["default"] = other
-	return nil
+	p.shared[name] = answer(0, codes)
+	p.shared[name].(object)["description"] = "Any other failure. " + p.shared[name].(object)["description"].(string)
+	return ref("responses", name)
 }
 
 // stated are the codes that parts/paths.yaml names; they are moved to the answers.
@@ -112,7 +128,7 @@ func answer(status int, codes []model.Code) object {
 		titles = append(titles, fmt.Sprintf("`%s`: %s.", code, p.Title))
 		examples[string(code)] = ref("examples", string(code))
 	}
-	headers := object{}
+	headers := object{"X-Request-Id": ref("headers", "X-Request-Id")}
 	for _, name := range headersOf[status] {
 		headers[name] = ref("headers", name)
 	}

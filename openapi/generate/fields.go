@@ -114,12 +114,10 @@ func jsonTag(f *ast.Field) (name, options string) {
 }
 
 // of looks up the fields behind one of swag's definitions; a generic type is found without its arguments.
-func (types goTypes) of(definition string) []field {
-	if f, ok := types[definition]; ok {
-		return f
-	}
+func (types goTypes) of(definition string) (fields []field, ok bool) {
 	generic, _, _ := strings.Cut(definition, "-")
-	return types[generic]
+	fields, ok = types[generic]
+	return fields, ok
 }
 
 // complete adds to swag's definitions which members are always there, which can be null, and which are times.
@@ -131,8 +129,8 @@ func (types goTypes) complete(v2 object) error {
 		if properties == nil {
 			continue
 		}
-		fields := types.of(name)
-		if fields == nil {
+		fields, ok := types.of(name)
+		if !ok {
 			return fmt.Errorf("no struct for swag's %s: is its folder among %v?", name, folders)
 		}
 		var required []any
@@ -172,14 +170,15 @@ func orNull(p object) object {
 	return p
 }
 
-// order puts the members of schemas into the order of the Go types, where overlay did not say another.
+// order puts the members of schemas into the order of the Go types.
 func (types goTypes) order(o orders) {
-	for definition := range types {
-		at := "/components/schemas/" + schemaName(definition) + "/properties"
-		if _, ok := o[at]; ok {
+	for definition, fields := range types {
+		if len(fields) == 0 {
 			continue
 		}
-		for _, f := range types[definition] {
+		at := "/components/schemas/" + schemaName(definition) + "/properties"
+		o[at] = nil
+		for _, f := range fields {
 			o[at] = append(o[at], f.name)
 		}
 	}

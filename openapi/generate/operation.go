@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -27,7 +29,9 @@ func (op operation) String() string { return strings.ToUpper(op.method) + " " + 
 func (op operation) private() bool { return strings.HasPrefix(op.path, "/v1/") }
 
 // onConversation reports whether the operation is about one conversation.
-func (op operation) onConversation() bool { return strings.HasPrefix(op.path, "/v1/conversations/{id}") }
+func (op operation) onConversation() bool {
+	return strings.HasPrefix(op.path, "/v1/conversations/{id}")
+}
 
 func (op operation) streams() bool { return op.path == "/v1/events" }
 
@@ -66,6 +70,7 @@ func finish(doc object, order orders) error {
 	}
 	components := sub(doc, "components")
 	components["examples"] = problems.examples()
+	components["responses"] = problems.shared
 	problems.describeCodes(sub(components, "schemas"))
 	closeRequests(sub(components, "schemas"))
 	walk(doc, clean)
@@ -86,12 +91,12 @@ func (op operation) addParameters() {
 	}
 	switch {
 	case op.onConversation():
-		share("id", "ConversationId")
-		share("mid", "MessageId")
+		share("id", "ConversationIdInPath")
+		share("mid", "MessageIdInPath")
 	case strings.HasPrefix(op.path, "/v1/clients/{id}"):
-		share("id", "ClientId")
+		share("id", "ClientIdInPath")
 	case strings.HasPrefix(op.path, "/v1/sessions/{id}"):
-		share("id", "SessionId")
+		share("id", "SessionIdInPath")
 	}
 	share("cursor", "Cursor")
 	if op.onConversation() && op.method != "get" && named("Parley-Session") < 0 {
@@ -101,8 +106,21 @@ func (op operation) addParameters() {
 		list = append(list, ref("parameters", "Parley-As"))
 	}
 	if list != nil {
+		slices.SortStableFunc(list, func(a, b any) int { return place(a.(object)) - place(b.(object)) })
 		op.object["parameters"] = list
 	}
+}
+
+// place has the parameters of the path come first, then those of the query, then headers.
+func place(p object) int {
+	target, _ := p["$ref"].(string)
+	switch {
+	case p["in"] == "path", strings.HasSuffix(target, "InPath"):
+		return 0
+	case p["in"] == "query", strings.HasSuffix(target, "Cursor"):
+		return 1
+	}
+	return 2
 }
 
 func ref(kind, name string) object { return object{"$ref": "#/components/" + kind + "/" + name} }
@@ -126,9 +144,9 @@ func (op operation) fixBody() {
 		return
 	}
 	content := sub(body, "content")
-	if any, ok := content["*/*"]; ok {
+	if media, ok := content["*/*"]; ok {
 		delete(content, "*/*")
-		content[mediaJSON] = any
+		content[mediaJSON] = media
 	}
 	if example, ok := body["example"]; ok { // where parts/paths.yaml puts it, whatever the media type
 		delete(body, "example")
@@ -141,17 +159,19 @@ func (op operation) fixBody() {
 // fixAnswers gives successes their media type and headers.
 func (op operation) fixAnswers(events []any) {
 	for status, r := range sub(op.object, "responses") {
+		if status[0] != '2' {
+			continue
+		}
 		answer := r.(object)
 		headers := sub(answer, "headers")
 		headers["X-Request-Id"] = ref("headers", "X-Request-Id")
-		if status == "default" || status[0] != '2' {
-			continue
-		}
 		content, _ := answer["content"].(object)
 		delete(content, mediaProblem)
-		if any, ok := content["*/*"]; ok {
-			delete(content, "*/*")
-			content[mediaJSON] = any
+		for _, unsaid := range []string{"*/*", ""} {
+			if media, ok := content[unsaid]; ok {
+				delete(content, unsaid)
+				content[mediaJSON] = media
+			}
 		}
 		switch {
 		case op.streams() && status == "200":
@@ -164,18 +184,28 @@ func (op operation) fixAnswers(events []any) {
 	}
 }
 
-// closeRequests has the bodies of requests refuse fields that are not theirs, as the server does.
+// closeRequests has the bodies of requests refuse fields that are not theirs, as the server does. Defaults go
+// into words: generators take a member that has one for always there, which is right in answers alone.
 func closeRequests(schemas object) {
 	for name, s := range schemas {
-		if isRequest(name) || name == "ConversationPatch" {
-			s.(object)["additionalProperties"] = false
+		if !isRequest(name) && name != "ConversationPatch" {
+			continue
+		}
+		s.(object)["additionalProperties"] = false
+		for _, p := range sub(s.(object), "properties") {
+			p := p.(object)
+			if value, ok := p["default"]; ok {
+				said, _ := p["description"].(string)
+				p["description"] = strings.TrimSpace(sentence(said) + fmt.Sprintf(" Default: %v.", value))
+				delete(p, "default")
+			}
 		}
 	}
 }
 
 // clean takes away what the tools leave behind, and says in full what redocly wants said.
 func clean(o object) {
-	for _, name := range []string{"x-originalParamName", "x-formData-name", "x-enum-varnames", "x-enum-comments"} {
+	for _, name := range []string{"x-originalParamName", "x-formData-name", "x-enum-comments"} {
 		delete(o, name)
 	}
 	if o["nullable"] == true && o["allOf"] != nil {
@@ -184,9 +214,22 @@ func clean(o object) {
 	if items, ok := o["content"].(object); ok && len(items) == 0 {
 		delete(o, "content")
 	}
-	if o["description"] == "" {
-		delete(o, "description")
+	if text, ok := o["description"].(string); ok {
+		o["description"] = sentence(text)
 	}
+}
+
+// sentence makes one of what annotations and comments on fields say in a few words.
+func sentence(text string) string {
+	if text == "" || strings.Contains(text, "\n") {
+		return text
+	}
+	first, size := utf8.DecodeRuneInString(text)
+	text = string(unicode.ToUpper(first)) + text[size:]
+	if !strings.ContainsAny(text[len(text)-1:], ".?!:`") {
+		text += "."
+	}
+	return text
 }
 
 // prune takes away the components that nothing refers to.

@@ -16,9 +16,18 @@ type orders map[string][]string
 
 // keywords come first, in this order, where nothing else is said; the rest follows by name.
 var keywords = []string{
-	"openapi", "info", "title", "name", "in", "operationId", "tags", "summary", "event", "version", "description", "required",
-	"servers", "url", "security", "get", "put", "post", "patch", "delete", "paths", "parameters", "requestBody", "responses",
-	"headers", "content", "schema", "$ref", "type", "format", "nullable", "oneOf", "allOf", "discriminator", "enum", "properties",
+	"openapi", "info", "servers", "operationId", "tags", "paths", "components", "get", "put", "post", "patch", "delete",
+	"$ref", "title", "event", "name", "in", "type", "format", "nullable", "enum", "summary", "version", "description",
+	"x-limit", "security", "required", "parameters", "requestBody", "responses", "headers", "content", "schema",
+	"oneOf", "allOf", "discriminator", "items", "properties",
+}
+
+// listings are objects whose names are ours to choose; the YAML files say in which order they come.
+var listings = []string{"/paths", "/schemas", "/properties", "/components/parameters", "/components/headers", "/x-sse-events", "/mapping"}
+
+func listing(at string) bool {
+	return strings.Contains(at, "/example/") || strings.HasSuffix(at, "/example") ||
+		slices.ContainsFunc(listings, func(l string) bool { return strings.HasSuffix(at, l) })
 }
 
 // note takes over the order in which a YAML document names things.
@@ -26,6 +35,8 @@ func (o orders) note(at string, n *yaml.Node) {
 	switch n.Kind {
 	case yaml.DocumentNode:
 		o.note(at, n.Content[0])
+	case yaml.AliasNode:
+		o.note(at, n.Alias)
 	case yaml.MappingNode:
 		for i := 0; i < len(n.Content); i += 2 {
 			name := n.Content[i].Value
@@ -96,18 +107,17 @@ func appendScalar(b *bytes.Buffer, v any) error {
 	return nil
 }
 
-// names are an object's, in order. Members of schemas, statuses and paths are data: keywords do not rank among them.
+// names are an object's, in order.
 func (o orders) names(at string, v object) []string {
-	said := o[at]
-	data := strings.HasSuffix(at, "/properties") || strings.HasSuffix(at, "/responses") || strings.HasSuffix(at, "/schemas")
+	order := keywords
+	if listing(at) || strings.HasSuffix(at, "/responses") {
+		order = o[at]
+	}
 	rank := func(name string) int {
-		if i := slices.Index(said, name); i >= 0 {
+		if i := slices.Index(order, name); i >= 0 {
 			return i
 		}
-		if i := slices.Index(keywords, name); i >= 0 && !data && said == nil {
-			return i
-		}
-		return len(said) + len(keywords)
+		return len(order)
 	}
 	list := make([]string, 0, len(v))
 	for name := range v {

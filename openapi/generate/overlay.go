@@ -17,15 +17,17 @@ var verbatim = []string{"example", "value", "default", "enum"}
 
 // overlay lays the files of parts over doc and returns the order in which they name things.
 // They are merged as RFC 7396 says, null takes away, with these exceptions: a schema that
-// says its type (or oneOf, allOf) replaces what was there, parameters are merged by name, and
-// examples are data.
+// says its type (or oneOf, allOf) and a reference replace what was there, parameters are merged
+// by name, and examples are data.
 func overlay(doc object) (orders, error) {
 	order := orders{}
 	files, err := parts.ReadDir("parts")
 	if err != nil {
 		return nil, err
 	}
-	rename(doc)
+	if err := rename(doc); err != nil {
+		return nil, err
+	}
 	for _, f := range files {
 		text, err := parts.ReadFile("parts/" + f.Name())
 		if err != nil {
@@ -53,9 +55,11 @@ func merge(at string, doc, part object) {
 			delete(doc, name)
 			continue
 		case object:
-			old, ok := doc[name].(object)
-			if ok && !slices.Contains(verbatim, name) && !(strings.HasPrefix(here, "/components/schemas/") && whole(v)) {
-				merge(here, old, v)
+			if !slices.Contains(verbatim, name) {
+				if v["$ref"] != nil || strings.HasPrefix(here, "/components/schemas/") && whole(v) {
+					doc[name] = object{}
+				}
+				merge(here, sub(doc, name), v)
 				continue
 			}
 		case []any:
@@ -69,24 +73,28 @@ func merge(at string, doc, part object) {
 	}
 }
 
+// whole reports whether a schema says what it is; a list of members may hold one that is called type.
 func whole(schema object) bool {
-	return schema["type"] != nil || schema["oneOf"] != nil || schema["allOf"] != nil
+	_, typed := schema["type"].(string)
+	return typed || schema["oneOf"] != nil || schema["allOf"] != nil
 }
 
-// mergeParameters lays parameters over those of the same name and adds the others.
+// mergeParameters lays parameters over those of the same name. They come in the order of more; what is
+// not named there follows.
 func mergeParameters(at string, old, more []any) []any {
+	var list []any
 	for _, m := range more {
 		m := m.(object)
-		i := slices.IndexFunc(old, func(o any) bool {
-			return m["name"] != nil && o.(object)["name"] == m["name"]
-		})
+		i := slices.IndexFunc(old, func(o any) bool { return m["name"] != nil && o.(object)["name"] == m["name"] })
 		if i < 0 {
-			old = append(old, m)
+			list = append(list, m)
 			continue
 		}
 		merge(at, old[i].(object), m)
+		list = append(list, old[i])
+		old = slices.Delete(old, i, i+1)
 	}
-	return old
+	return append(list, old...)
 }
 
 // renamed are schemas whose Go names say too little outside their package.
@@ -110,20 +118,27 @@ func schemaName(definition string) string {
 func plain(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
 
 // rename gives all schemas their public names.
-func rename(doc object) {
+func rename(doc object) error {
 	schemas := sub(sub(doc, "components"), "schemas")
 	for name, schema := range schemas {
-		if public := schemaName(name); public != name {
-			delete(schemas, name)
-			schemas[public] = schema
+		public := schemaName(name)
+		if public == name {
+			continue
 		}
+		if schemas[public] != nil {
+			return fmt.Errorf("two types are called %s", public)
+		}
+		delete(schemas, name)
+		schemas[public] = schema
 	}
 	walk(doc, func(o object) {
+		delete(o, "x-enum-varnames") // Go's names for constants, which are nobody else's
 		if ref, ok := o["$ref"].(string); ok {
 			i := strings.LastIndexByte(ref, '/') + 1
 			o["$ref"] = ref[:i] + schemaName(ref[i:])
 		}
 	})
+	return nil
 }
 
 // sub is the object of that name within o, made when there is none.

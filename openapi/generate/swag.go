@@ -16,7 +16,7 @@ import (
 )
 
 // folders are where annotations and the types that they name are; the first holds generalInfo.
-var folders = []string{"handlers", "model", "chat", "sse"}
+var folders = []string{"handlers", "model", "chat", "sse", "api"}
 
 // generalInfo is the file that swag insists on; what is general is in parts/info.yaml.
 const generalInfo = "handlers.go"

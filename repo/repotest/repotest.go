@@ -104,7 +104,8 @@ var shared = sync.OnceValues(func() (*server, error) {
 func startShared() (*cluster.Cluster, error) {
 	prefix := fmt.Sprintf("parley-test-%d-", os.Getuid())
 	sweep(filepath.Join("/tmp", prefix+"*"))
-	dir, err := os.MkdirTemp("/tmp", prefix) // short enough for a socket's path
+	sweep(filepath.Join(memory, prefix+"*"))
+	dir, err := os.MkdirTemp(folder(), prefix) // short enough for a socket's path
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +113,19 @@ func startShared() (*cluster.Cluster, error) {
 		return nil, err
 	}
 	return cluster.Start(context.Background(), cluster.Options{Dir: dir, Fast: true})
+}
+
+// memory is where files cost no disk. A database is about a thousand small ones, and
+// tests make and drop databases all the time.
+const memory = "/dev/shm"
+
+// folder is where the server of the tests lies: in memory where there is room.
+func folder() string {
+	var room syscall.Statfs_t
+	if syscall.Statfs(memory, &room) == nil && room.Bavail*uint64(room.Bsize) > 4<<30 {
+		return memory
+	}
+	return "/tmp"
 }
 
 // sweep removes the folders whose process has ended: it held their lock.

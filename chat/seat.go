@@ -1,0 +1,166 @@
+package chat
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"parley/model"
+	"parley/repo"
+)
+
+// takeSeat seats the calling session in a chatroom, leaving the seat it held before.
+// It fails with not_allowed_in_chatroom when anybody but the caller is named, and
+// with session_required.
+func (s *Service) takeSeat(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
+	session, err := s.seatSession(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	standing, err := s.Store.Standing(ctx, caller, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := standing.CheckSeat(clients); err != nil {
+		return nil, err
+	}
+	if session == "" {
+		return nil, model.NewError(model.SessionRequired, "a seat belongs to a session: name one of yours, which has opened a stream, in the header Parley-Session")
+	}
+	if _, err := s.seats.Do(ctx, repo.SeatRequest{ClientID: caller.Client, Session: session, ConversationID: id}); err != nil {
+		return nil, err
+	}
+	return model.NewMembersChange(clients, nil, nil, 0), nil
+}
+
+// seatSession is the calling session; a server token must say for whom it acts.
+func (s *Service) seatSession(ctx context.Context, caller model.Caller) (string, error) {
+	if err := caller.NeedClient(); err != nil {
+		return "", err
+	}
+	return s.acting(ctx, caller)
+}
+
+// storeSeats runs a batch: rooms fill in bursts, and each seat costs an event.
+func (s *Service) storeSeats(batch []repo.SeatRequest) []Answer[struct{}] {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	answers := make([]Answer[struct{}], len(batch))
+	// Of two requests of one session the last one counts.
+	last := make(map[sessionKey]repo.SeatRequest, len(batch))
+	for _, r := range batch {
+		last[sessionKey{r.ClientID, r.Session}] = r
+	}
+	requests := make([]repo.SeatRequest, 0, len(last))
+	for _, r := range last {
+		requests = append(requests, r)
+	}
+	bad := make(map[sessionKey]bool)
+	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		now := nowMS()
+		moved, refused, err := tx.TakeSeats(ctx, requests, now)
+		if err != nil {
+			return nil, err
+		}
+		clear(bad)
+		for _, r := range refused {
+			bad[sessionKey{r.ClientID, r.Session}] = true
+		}
+		events := make([]*model.Event, len(moved))
+		for i, r := range moved {
+			events[i] = seatEvent(r.ClientID, r.Session, r.ConversationID, now)
+		}
+		return events, nil
+	})
+	if err != nil {
+		return failAll[struct{}](len(batch), fmt.Errorf("take a seat: %w", err))
+	}
+	for i, r := range batch {
+		if bad[sessionKey{r.ClientID, r.Session}] {
+			answers[i].Err = model.NewError(model.SessionRequired, "a seat belongs to a session whose id the client chose, with ?session= on its stream")
+		}
+	}
+	return answers
+}
+
+// leaveSeat gives up the caller's seat of the calling session in a chatroom, or all his seats there.
+func (s *Service) leaveSeat(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
+	session, err := s.seatSession(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	var left []string
+	err = s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		standing, err := tx.Standing(ctx, caller, id)
+		if err != nil {
+			return nil, err
+		}
+		if err := standing.CheckSeat(clients); err != nil {
+			return nil, err
+		}
+		left, err = tx.LeaveSeats(ctx, caller.Client, session, id)
+		return seatsLeft(caller.Client, left), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("leave a seat: %w", err)
+	}
+	if len(left) == 0 {
+		return model.NewMembersChange(clients, clients, model.ErrNotAMember(model.LegacyMembershipRefused), 0), nil
+	}
+	return model.NewMembersChange(clients, nil, nil, 0), nil
+}
+
+// seatsLeft are the events of sessions of a client that sit nowhere any more.
+func seatsLeft(client string, sessions []string) []*model.Event {
+	events := make([]*model.Event, len(sessions))
+	now := nowMS()
+	for i, session := range sessions {
+		events[i] = seatEvent(client, session, "", now)
+	}
+	return events
+}
+
+func seatEvent(client, session, conversation string, now model.Time) *model.Event {
+	seat := &model.SeatTaken{ClientID: client, Session: session, ConversationID: conversation}
+	data, err := json.Marshal(seat)
+	if err != nil {
+		panic("chat: " + err.Error()) // types of ours
+	}
+	return &model.Event{Kind: model.EventSeat, Audience: model.ToNobody, Seat: seat, Data: data, At: now}
+}
+
+// lapse gives up the seat of a session that comes back too late to have kept it.
+func (s *Service) lapse(ctx context.Context, key sessionKey, away time.Duration) error {
+	if away <= s.Config.SeatGrace {
+		return nil
+	}
+	return s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		left, err := tx.LeaveSeats(ctx, key.client, key.id, "")
+		return seatsLeft(key.client, left), err
+	})
+}
+
+// cleanSeats gives up the seats of sessions that have been away for too long.
+func (s *Service) cleanSeats(ctx context.Context) error {
+	for n := houseBatch; n >= houseBatch; {
+		n = 0
+		err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+			got, err := tx.LockHouse(ctx)
+			if err != nil || !got {
+				return nil, err
+			}
+			lapsed, err := tx.LapseSeats(ctx, s.Config.SeatGrace, houseBatch)
+			n = len(lapsed)
+			events := make([]*model.Event, n)
+			for i, r := range lapsed {
+				events[i] = seatEvent(r.ClientID, r.Session, "", nowMS())
+			}
+			return events, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

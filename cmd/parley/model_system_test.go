@@ -1,0 +1,325 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"parley/cmd/parley/systest"
+)
+
+// world is what the server ought to be: who is in which conversation, what was said,
+// and what each device ought to have been told, in this order.
+type world struct {
+	t      *testing.T
+	rng    *rand.Rand
+	nodes  []*systest.Server
+	people []*person
+	rooms  []*room
+	sent   []sentKey
+	ops    []string
+}
+
+type person struct {
+	*systest.Client
+	devices []*device
+}
+
+// device is a session and what it ought to get of the log.
+type device struct {
+	*systest.Device
+	owner     *person
+	known     bool // it has logged in once: from then on everything is for it
+	connected bool
+	offline   bool // offline=messages
+	want      []string
+}
+
+type room struct {
+	id      string
+	private bool
+	unique  bool
+	key     string // the member set that it is the unique conversation of; empty: none
+	name    string
+	said    []said
+	members map[string]*member
+	deleted bool
+}
+
+type member struct {
+	read  int // seq
+	muted bool
+}
+
+type said struct{ from, text string }
+
+// sentKey is a send that can be sent again.
+type sentKey struct {
+	room *room
+	from *person
+	key  string
+	body systest.Object
+	id   string
+}
+
+func (w *world) logf(format string, args ...any) { w.ops = append(w.ops, fmt.Sprintf(format, args...)) }
+
+func pick[T any](w *world, of []T) T { return of[w.rng.IntN(len(of))] }
+
+// some returns a random selection, at least one.
+func some(w *world, of []*person) []*person {
+	of = slices.Clone(of)
+	w.rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
+	return of[:1+w.rng.IntN(len(of))]
+}
+
+func idsOf(people []*person) []string {
+	list := make([]string, len(people))
+	for i, p := range people {
+		list[i] = p.ID
+	}
+	return list
+}
+
+func sorted(ids []string) []string {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	return ids
+}
+
+func (w *world) person(id string) *person {
+	i := slices.IndexFunc(w.people, func(p *person) bool { return p.ID == id })
+	return w.people[i]
+}
+
+// tell has all sessions of clients expect an event, but for one device.
+func (w *world) tell(clients []string, but *device, event string) {
+	for _, id := range clients {
+		for _, d := range w.person(id).devices {
+			if d.known && d != but {
+				d.want = append(d.want, event)
+			}
+		}
+	}
+}
+
+func (r *room) ids() []string {
+	list := make([]string, 0, len(r.members))
+	for id := range r.members {
+		list = append(list, id)
+	}
+	return sorted(list)
+}
+
+func (r *room) enter(ids []string) {
+	for _, id := range ids {
+		r.members[id] = &member{read: len(r.said)}
+	}
+}
+
+func (r *room) leave(ids []string) {
+	for _, id := range ids {
+		delete(r.members, id)
+	}
+}
+
+// unread is how many messages of others a member has not read, from a seq on.
+func (r *room) unread(id string, read int) int {
+	n := 0
+	for _, m := range r.said[read:] {
+		if m.from != id {
+			n++
+		}
+	}
+	return n
+}
+
+func setOf(ids []string) string { return strings.Join(sorted(ids), " ") }
+
+// rekey lets the unique key follow the members.
+func (w *world) rekey(r *room) {
+	if !r.unique {
+		return
+	}
+	r.key = ""
+	set := setOf(r.ids())
+	if w.uniqueRoom(set) == nil {
+		r.key = set
+	}
+}
+
+func (w *world) uniqueRoom(set string) *room {
+	for _, r := range w.rooms {
+		if !r.deleted && r.unique && r.key == set && len(r.members) > 0 {
+			return r
+		}
+	}
+	return nil
+}
+
+// The events as texts, with everything that a receiver may rely on.
+
+func invitedText(r *room, by string) string {
+	return fmt.Sprintf("invited %s by %s: %v", r.id, by, r.ids())
+}
+
+func joinedText(r *room, ids []string, by string) string {
+	return fmt.Sprintf("members_joined %s %v by %s", r.id, sorted(ids), by)
+}
+
+func kickedText(r *room, by string) string { return fmt.Sprintf("kicked %s by %s", r.id, by) }
+
+func leftText(r *room, ids []string, by string) string {
+	return fmt.Sprintf("members_left %s %v by %s", r.id, sorted(ids), by)
+}
+
+func messageText(r *room, seq int) string {
+	return fmt.Sprintf("message %s #%d %s: %s", r.id, seq, r.said[seq-1].from, r.said[seq-1].text)
+}
+
+func renamedText(r *room, by string) string {
+	return fmt.Sprintf("conversation_info_updated %s name=%s by %s", r.id, r.name, by)
+}
+
+func deletedText(r *room) string { return fmt.Sprintf("conversation_deleted %s by <nil>", r.id) }
+
+func readText(r *room, n int) string {
+	return fmt.Sprintf("unread_messages_count_update %s %d", r.id, n)
+}
+
+const system = "<nil>" // who acts when a server token does so for nobody
+
+// describe is a frame of the log in the words above.
+func describe(t testing.TB, f systest.Frame) string {
+	t.Helper()
+	var v struct {
+		At                                        string
+		ConversationID                            string
+		Message                                   *systest.Message
+		Conversation                              *struct{ Members []string }
+		Members                                   []string
+		InvitedBy, KickedBy, UpdatedBy, DeletedBy any
+		Changes                                   struct{ Name string }
+		Conversations                             []struct {
+			ConversationID      string
+			UnreadMessagesCount int
+			LastMessage         json.RawMessage
+		}
+		More bool
+	}
+	if err := json.Unmarshal(f.Data, &v); err != nil {
+		t.Errorf("%v: %s", err, f)
+	}
+	if v.At == "" {
+		t.Errorf("without at: %s", f)
+	}
+	switch f.Event {
+	case "invited":
+		return fmt.Sprintf("invited %s by %v: %v", v.ConversationID, v.InvitedBy, sorted(v.Conversation.Members))
+	case "members_joined":
+		return fmt.Sprintf("members_joined %s %v by %v", v.ConversationID, sorted(v.Members), v.InvitedBy)
+	case "kicked":
+		return fmt.Sprintf("kicked %s by %v", v.ConversationID, v.KickedBy)
+	case "members_left":
+		return fmt.Sprintf("members_left %s %v by %v", v.ConversationID, sorted(v.Members), v.KickedBy)
+	case "message":
+		if v.Message.ConversationID != v.ConversationID {
+			t.Errorf("two conversations: %s", f)
+		}
+		return fmt.Sprintf("message %s #%d %s: %s", v.ConversationID, v.Message.Seq, v.Message.From, v.Message.Text)
+	case "conversation_info_updated":
+		return fmt.Sprintf("conversation_info_updated %s name=%s by %v", v.ConversationID, v.Changes.Name, v.UpdatedBy)
+	case "conversation_deleted":
+		return fmt.Sprintf("conversation_deleted %s by %v", v.ConversationID, v.DeletedBy)
+	case "unread_messages_count_update":
+		if len(v.Conversations) != 1 || string(v.Conversations[0].LastMessage) != "null" || v.More {
+			t.Errorf("of a read, one conversation without its last message is told: %s", f)
+		}
+		c := v.Conversations[0]
+		return fmt.Sprintf("unread_messages_count_update %s %d", c.ConversationID, c.UnreadMessagesCount)
+	}
+	return f.String()
+}
+
+// check compares what a device got of the log with what it ought to have; with complete, nothing may be missing.
+func (w *world) check(d *device, complete bool) {
+	w.t.Helper()
+	durable := d.Durable()
+	for i, f := range durable {
+		switch got := describe(w.t, f); {
+		case i >= len(d.want):
+			w.t.Fatalf("%s of %s got what is not for it, or twice: %s", d.Session, d.owner.ID, got)
+		case got != d.want[i]:
+			w.t.Fatalf("%s of %s got as its event %d:\n  %s, want\n  %s\nbefore it:\n  %s\nbehind it:\n  %s", d.Session, d.owner.ID, i, got, d.want[i],
+				strings.Join(d.want[max(0, i-5):i], "\n  "), describeAll(w.t, durable[i+1:min(len(durable), i+4)]))
+		}
+	}
+	if complete && len(durable) < len(d.want) {
+		w.t.Fatalf("%s of %s misses: %s", d.Session, d.owner.ID, d.want[len(durable)])
+	}
+}
+
+func describeAll(t testing.TB, frames []systest.Frame) string {
+	var list []string
+	for _, f := range frames {
+		list = append(list, describe(t, f))
+	}
+	return strings.Join(list, "\n  ")
+}
+
+// checkIDs: an id stands for one event, and a message's event has one id.
+func (w *world) checkIDs() {
+	w.t.Helper()
+	of := make(map[string]string)
+	ids := make(map[string]string)
+	for _, p := range w.people {
+		for _, d := range p.devices {
+			for _, f := range d.Durable() {
+				text := describe(w.t, f)
+				if was := of[f.ID]; was != "" && was != text {
+					w.t.Fatalf("the id %s stands for %s and for %s", f.ID, was, text)
+				}
+				of[f.ID] = text
+				if f.Event != "message" {
+					continue
+				}
+				if was := ids[text]; was != "" && was != f.ID {
+					w.t.Fatalf("%s has the ids %s and %s", text, was, f.ID)
+				}
+				ids[text] = f.ID
+			}
+		}
+	}
+}
+
+// settle waits until all connected devices have everything, and checks them.
+func (w *world) settle() {
+	w.t.Helper()
+	for _, p := range w.people {
+		for _, d := range p.devices {
+			if !d.connected {
+				continue
+			}
+			w.await(d)
+			w.check(d, true)
+		}
+	}
+}
+
+func (w *world) await(d *device) {
+	w.t.Helper()
+	systest.Eventually(w.t, "a device has everything", func() error {
+		got := d.Durable()
+		if len(got) >= len(d.want) {
+			return nil
+		}
+		if d.Ended() {
+			w.t.Fatalf("the stream of %s of %s ended: %v", d.Session, d.owner.ID, d.Frames()[max(0, len(d.Frames())-3):])
+		}
+		w.check(d, false)
+		return fmt.Errorf("%s of %s has %d of %d events, the next is %s", d.Session, d.owner.ID, len(got), len(d.want), d.want[len(got)])
+	})
+}
