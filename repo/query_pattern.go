@@ -44,7 +44,7 @@ func (w *areWriter) node(n *model.PatternNode) {
 		w.class(n.Class)
 	case model.PatternConcat:
 		for _, sub := range n.Subs {
-			w.part(sub)
+			w.node(sub)
 		}
 	case model.PatternChoice:
 		w.within("(?:", n)
@@ -86,9 +86,6 @@ func lookSign(n *model.PatternNode) string {
 	}
 	return sign
 }
-
-// part writes a node beside others.
-func (w *areWriter) part(n *model.PatternNode) { w.node(n) }
 
 // within writes the parts of a node between parentheses, with | between choices.
 func (w *areWriter) within(open string, n *model.PatternNode) {

@@ -180,7 +180,11 @@ func (b *batch) args() []any {
 		content.add(string(s.Content), true)
 		key.add(s.Key, s.Key != "")
 		push.add(string(s.Push), s.Push != nil)
-		except.add(s.ExceptSession, s.ExceptAll || s.ExceptSession != "")
+		session := s.ExceptSession
+		if s.ExceptAll {
+			session = "" // all of them, the acting one included
+		}
+		except.add(session, s.ExceptAll || session != "")
 		types[i], shed[i], all[i], digest[i] = int64(s.Type), int64(s.Shed), s.MentionAll, s.Digest
 		custom[i] = null(s.CustomType)
 		for _, m := range s.Mentions {

@@ -273,13 +273,18 @@ func (c *statements) prepare(ctx context.Context, db *sqlx.DB, query string) *sq
 		return nil
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if first := c.byText[query]; first != nil || c.byText == nil {
-		_ = st.Close() // somebody was faster, or the store is closed
-		return first
+	first, over := c.byText[query], c.byText == nil
+	if first == nil && !over {
+		c.byText[query] = st
+		first = st
 	}
-	c.byText[query] = st
-	return st
+	c.mu.Unlock()
+	if first != st {
+		// Somebody was faster, or the store is closed. Closing waits for the connection, which may be busy with a
+		// statement that waits for a lock of ours: nobody may wait for it.
+		go st.Close()
+	}
+	return first
 }
 
 func (c *statements) close() {

@@ -13,7 +13,8 @@ import (
 // mentioned tells whether a message that counts as unread mentions u.client_id. u.id is
 // the conversation and u.behind the seq behind which it is unread.
 const mentioned = `(
-	EXISTS (SELECT 1 FROM mentions n JOIN messages g ON g.conversation_id = n.conversation_id AND g.seq = n.seq
+	EXISTS (SELECT 1 FROM mentions n CROSS JOIN LATERAL (
+	            SELECT sender, type FROM messages WHERE conversation_id = u.id AND seq = n.seq OFFSET 0) g
 	        WHERE n.conversation_id = u.id AND n.client_id = u.client_id AND n.seq > u.behind
 	          AND g.sender <> u.client_id AND g.type NOT IN (-127, 0))
 	OR EXISTS (SELECT 1 FROM messages g

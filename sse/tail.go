@@ -98,6 +98,9 @@ func (t *tail) chain(en *entry) {
 		if en.kind == model.EventMessageUpdate || en.kind == model.EventMessageRecall {
 			t.forget(en.conversation, en.seq, en.position)
 		}
+		if en.kind == model.EventConversationDeleted {
+			t.forgetAll(en.conversation)
+		}
 	case model.ToClients:
 		if en.details == nil {
 			return
@@ -112,15 +115,15 @@ func (t *tail) chain(en *entry) {
 		t.everyone = en.position
 	case model.ToNobody:
 		if en.kind == model.EventMessageRemoved {
-			t.forget(en.conversation, en.seq, en.position)
+			t.forget(en.conversation, func(old *entry) bool { return old.seq == en.seq })
 		}
 	}
 }
 
-// forget marks the frames of a message made before a position as stale.
-func (t *tail) forget(conversation string, seq, before int64) {
+// forget marks the frames of a conversation's messages that changed as stale.
+func (t *tail) forget(conversation string, changed func(*entry) bool) {
 	for en := t.at(t.conversations[conversation]); en != nil; en = t.at(en.prev) {
-		if en.seq == seq && en.position < before && en.kind.OfMessage() {
+		if en.kind.OfMessage() && changed(en) {
 			en.stale, en.frame = true, nil
 		}
 	}

@@ -112,4 +112,10 @@ func TestTailForgets(t *testing.T) {
 			t.Errorf("%v: messages that did not change must still come from memory", change.kind)
 		}
 	}
+	first := tl.next - 1
+	add(model.EventMessage, model.ToMembers, 9)
+	add(model.EventConversationDeleted, model.ToMembers, 0)
+	if _, ok := tl.collect("c", stays, nil, first); ok {
+		t.Error("a message of a deleted conversation was replayed from memory")
+	}
 }
