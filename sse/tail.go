@@ -95,12 +95,6 @@ func (t *tail) chain(en *entry) {
 	case model.ToMembers:
 		en.prev = t.conversations[en.conversation]
 		t.conversations[en.conversation] = en.position
-		if en.kind == model.EventMessageUpdate || en.kind == model.EventMessageRecall {
-			t.forget(en.conversation, en.seq, en.position)
-		}
-		if en.kind == model.EventConversationDeleted {
-			t.forgetAll(en.conversation)
-		}
 	case model.ToClients:
 		if en.details == nil {
 			return
@@ -113,19 +107,34 @@ func (t *tail) chain(en *entry) {
 	case model.ToEveryone:
 		en.prev = t.everyone
 		t.everyone = en.position
-	case model.ToNobody:
-		if en.kind == model.EventMessageRemoved {
-			t.forget(en.conversation, func(old *entry) bool { return old.seq == en.seq })
-		}
+	}
+	switch en.kind {
+	case model.EventMessageUpdate, model.EventMessageRecall, model.EventMessageRemoved:
+		t.forget(en, func(old *entry) bool { return old.seq == en.seq })
+	case model.EventConversationDeleted:
+		t.forget(en, func(*entry) bool { return true })
 	}
 }
 
-// forget marks the frames of a conversation's messages that changed as stale.
-func (t *tail) forget(conversation string, changed func(*entry) bool) {
-	for en := t.at(t.conversations[conversation]); en != nil; en = t.at(en.prev) {
-		if en.kind.OfMessage() && changed(en) {
-			en.stale, en.frame = true, nil
+// forget marks those frames of messages as stale that an event about their conversation has changed.
+func (t *tail) forget(by *entry, changed func(*entry) bool) {
+	mark := func(old *entry) {
+		if old == by || old.conversation != by.conversation || !old.kind.OfMessage() || !changed(old) {
+			return
 		}
+		if old.frame != nil {
+			t.bytes -= len(old.frame.Bytes)
+		}
+		old.stale, old.frame = true, nil
+	}
+	if by.audience == model.ToMembers {
+		for en := t.at(by.prev); en != nil; en = t.at(en.prev) {
+			mark(en)
+		}
+		return
+	}
+	for p := t.first; p < by.position; p++ { // rare: removed, or of a service, whose messages have many audiences
+		mark(t.at(p))
 	}
 }
 
