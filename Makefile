@@ -3,7 +3,6 @@ SHELL := /bin/bash
 
 FUZZTIME ?= 10s
 BENCH ?=
-REDOCLY := npx --yes @redocly/cli@2.77.0
 
 .PHONY: help
 help: ## show what can be done
@@ -26,10 +25,6 @@ test: postgres tools ## vet and run all tests with the race detector; installs w
 .PHONY: check
 check: format-check test openapi-check ## everything that has to hold before a commit is merged
 
-.PHONY: openapi
-openapi: ## write openapi/openapi.json anew from the annotations
-	go run ./openapi/generate
-
 .PHONY: bench
 bench: postgres build ## measure; BENCH="--json" and the like are handed on
 	bin/parley-bench $(BENCH)
@@ -48,14 +43,7 @@ format-check:
 	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \
 	if [ -n "$$files" ]; then echo "to be formatted with gofmt -w:"; echo "$$files"; exit 1; fi
 
-# The document that is committed is the one that the annotations make, and a good one.
-.PHONY: openapi-check
-openapi-check:
-	@fresh=$$(mktemp) && trap 'rm -f "$$fresh"' EXIT && go run ./openapi/generate -o "$$fresh" && \
-	if ! cmp -s "$$fresh" openapi/openapi.json; then \
-		echo "openapi/openapi.json is stale: make openapi, and commit it"; exit 1; fi
-	@if command -v npx >/dev/null; then $(REDOCLY) lint openapi/openapi.json; \
-	else echo "npx is missing (install Node.js): openapi.json is not linted"; fi
+include openapi/openapi.mk
 
 # install WHAT-FOR DEBIAN-PACKAGES HOMEBREW-PACKAGE; as root, or with sudo.
 INSTALL := install() { \
@@ -81,11 +69,19 @@ postgres:
 	fi
 
 # The tests also need a C compiler, for the race detector; curl, for the lines of
-# the first conversation; and a browser, for its EventSource.
+# the first conversation; a browser, for its EventSource; and Node.js, Python and
+# openssl, for the examples of docs/AUTH.md.
 .PHONY: tools
 tools:
 	@$(INSTALL) if missing cc; then install "the race detector" "gcc libc6-dev" gcc; fi
 	@$(INSTALL) if missing curl; then install "the tests" curl curl; fi
+	@$(INSTALL) if missing openssl; then install "the examples" openssl openssl; fi
+	@$(INSTALL) if missing node || missing npm; then install "the examples" "nodejs npm" node; fi
+	@$(INSTALL) can() { "$$1" -c 'import jwt, cryptography' 2>/dev/null; }; \
+	if ! can python3 && ! can /usr/bin/python3; then \
+		if command -v apt-get >/dev/null; then install "the examples" "python3-jwt python3-cryptography"; \
+		else python3 -m pip install --quiet --user --break-system-packages PyJWT cryptography; fi; \
+	fi
 	@$(INSTALL) if missing chromium-headless-shell headless-shell chromium chromium-browser google-chrome && \
 			! ls -d "/Applications/Google Chrome.app" /Applications/Chromium.app 2>/dev/null | grep -q .; then \
 		install "the browser test" chromium-headless-shell chromium || install "the browser test" chromium chromium; \

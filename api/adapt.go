@@ -58,6 +58,12 @@ func (rt *route) streams() *route {
 	return rt
 }
 
+// downloads marks what has no limit: a page may show any number of pictures.
+func (rt *route) downloads() *route {
+	rt.class = unlimited
+	return rt
+}
+
 // enter is where the router hands over: the path has been found, the origin is next.
 func (s *server) enter(rt *route) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
@@ -121,6 +127,21 @@ func (s *server) authenticated(f endpoint, serverOnly bool) entrance {
 			return err
 		}
 		return f(w, r, caller)
+	}
+}
+
+// keyed also lets in whoever has a key in the query, which is for the endpoint to
+// check: such a caller is nobody, and a token is not looked at.
+func (s *server) keyed(f endpoint) entrance {
+	withToken := s.client(f)
+	return func(w *response, r *http.Request) error {
+		if !r.URL.Query().Has("key") {
+			return withToken(w, r)
+		}
+		if err := decodePath(r); err != nil {
+			return err
+		}
+		return f(w, r, model.Caller{})
 	}
 }
 

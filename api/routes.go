@@ -83,10 +83,19 @@ func (s *server) routes(h *handlers.Handlers) []*route {
 		post("/v1/tickets", others, s.client(h.CreateTicket)),
 		get("/v1/sessions", s.client(h.Sessions)),
 		del("/v1/sessions/{id}", s.client(h.Logout)),
+		del("/v1/sessions/{id}/will", s.client(h.ClearWill)),
 		get("/v1/unread", s.client(h.Unread)),
+		post("/v1/presence/query", reads, s.client(h.QueryPresence)),
+		put("/v1/presence/subscriptions", s.client(h.SubscribePresence)),
+
+		post("/v1/files", others, s.client(h.UploadFile)),
+		get("/v1/files/{id}", s.keyed(h.File)).downloads(),
+		del("/v1/files/{id}", s.client(h.DeleteFile)),
 
 		get("/v1/conversations", s.client(h.ListConversations)),
 		post("/v1/conversations", others, s.client(h.CreateConversation)),
+		post("/v1/queries", reads, s.client(h.FindConversations)),
+		post("/v1/queries/count", reads, s.client(h.CountConversations)),
 		get("/v1/conversations/{id}", s.client(h.Conversation)),
 		patch("/v1/conversations/{id}", s.client(h.UpdateConversation)),
 		get("/v1/conversations/{id}/members", s.client(h.Members)),
@@ -98,11 +107,20 @@ func (s *server) routes(h *handlers.Handlers) []*route {
 		post("/v1/conversations/{id}/messages", sends, s.client(h.SendMessage)),
 		get("/v1/conversations/{id}/messages", s.client(h.History)),
 		get("/v1/conversations/{id}/messages/{mid}", s.client(h.Message)),
+		patch("/v1/conversations/{id}/messages/{mid}", s.client(h.EditMessage)),
+		post("/v1/conversations/{id}/messages/{mid}/recall", others, s.client(h.RecallMessage)),
+		get("/v1/conversations/{id}/messages/{mid}/receipts", s.client(h.Receipts)),
 		post("/v1/conversations/{id}/read", reads, s.client(h.MarkRead)),
 
 		// For server tokens alone.
 		del("/v1/conversations/{id}", s.serverOnly(h.DeleteConversation)),
+		del("/v1/conversations/{id}/messages/{mid}", s.serverOnly(h.DeleteMessage)),
 		post("/v1/clients/{id}/kick", others, s.serverOnly(h.KickClient)),
+		get("/v1/stats", s.serverOnly(h.Stats)),
+		get("/v1/conversations/{id}/inbox", s.serverOnly(h.Inbox)),
+		post("/v1/conversations/{id}/broadcasts", others, s.serverOnly(h.Broadcast)),
+		post("/v1/broadcasts", others, s.serverOnly(h.BroadcastToAll)),
+		get("/v1/broadcasts", s.serverOnly(h.Broadcasts)),
 	}
 	if !s.cfg.MetricsElsewhere {
 		list = append(list, get("/metrics", s.exposition()).quietly())

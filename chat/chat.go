@@ -28,10 +28,14 @@ type Config struct {
 	ReconnectGrace   time.Duration // how long a broken stream may come back before its session counts as lost
 	EventRetention   time.Duration // 0: for ever
 	MessageRetention time.Duration // 0: for ever
+	ConversationIdle time.Duration // how long an ordinary conversation may be idle; 0: for ever
 	StreamsPerClient int           // open at once; 0: no limit
+	Files            FileConfig
 
 	RequireGrants []model.GrantSwitch // the operations that a client needs a grant for
-	SeatGrace        time.Duration // how long a chatroom's seat outlives its stream
+	SeatGrace     time.Duration       // how long a chatroom's seat outlives its stream
+	NoEdits       bool                // clients may not edit messages
+	NoRecalls     bool                // nor recall them
 }
 
 // Service does what clients ask for.
@@ -42,16 +46,24 @@ type Service struct {
 	Log    *slog.Logger
 	Node   string // names this process among those on one database
 
-	writer   *repo.Writer
-	sends    *Batcher[*sending, sent]
-	reads    *Batcher[reading, model.ReadState]
-	logins   *Batcher[login, LoginResult]
-	stays    *Batcher[belonging, belongings]
-	seats    *Batcher[repo.SeatRequest, struct{}]
-	sessions *sessions
-	kinds    *otter.Cache[string, model.Kind]
-	revoked  revocations
-	nodes    peers
+	writer    *repo.Writer
+	sends     *Batcher[*sending, sent]
+	reads     *Batcher[reading, model.ReadState]
+	logins    *Batcher[login, LoginResult]
+	stays     *Batcher[belonging, belongings]
+	seats     *Batcher[repo.SeatRequest, struct{}]
+	stats     *Batcher[struct{}, model.Stats]
+	posts     *Batcher[*posting, sent]
+	news      *Batcher[string, heard]
+	sessions  *sessions
+	kinds     *otter.Cache[string, model.Kind]
+	revoked   revocations
+	fileKey   fileKey
+	nodes     peers
+	presence  *presence
+	Removed   Removed // by the cleaner
+	cleaning  sync.Mutex
+	cleanedTo string // the last client that the cleaner has looked at; guarded by cleaning
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -61,6 +73,7 @@ type Service struct {
 func New(cfg Config, store *repo.Store, log *slog.Logger) *Service {
 	s := &Service{Config: cfg, Store: store, Log: log, Node: rand.Text()}
 	s.sessions = newSessions()
+	s.presence = newPresence()
 	s.kinds = otter.Must(&otter.Options[string, model.Kind]{MaximumSize: 100_000})
 	s.nodes.bell = make(chan struct{}, 1)
 	return s
@@ -93,7 +106,7 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.beat(ctx); err != nil {
 		return err
 	}
-	for _, loop := range []func(context.Context){s.Hub.Run, s.keepBeating, s.keepSaving, s.keepHouse, s.listen, s.tellPeers} {
+	for _, loop := range []func(context.Context){s.Hub.Run, s.keepBeating, s.keepSaving, s.keepHouse, s.keepExpiring, s.keepWills, s.keepPresence, s.listen, s.tellPeers} {
 		s.running.Go(func() { loop(background) })
 	}
 	return nil
@@ -104,7 +117,10 @@ func (s *Service) startBatchers() {
 	s.reads = NewBatcher(256, s.storeReads)
 	s.logins = NewBatcher(500, s.storeLogins)
 	s.seats = NewBatcher(500, s.storeSeats)
+	s.stats = NewBatcher(1000, s.count)
 	s.stays = NewBatcher(500, s.readBelongings)
+	s.posts = NewBatcher(64, s.storePosts)
+	s.news = NewBatcher(500, s.readHeard)
 }
 
 // Close ends the streams in order, finishes what was asked for, and says goodbye
@@ -115,7 +131,10 @@ func (s *Service) Close(ctx context.Context) {
 	s.reads.Close()
 	s.logins.Close()
 	s.seats.Close()
+	s.stats.Close()
 	s.stays.Close()
+	s.posts.Close()
+	s.news.Close()
 	s.stop()
 	s.running.Wait()
 	s.saveSessions(ctx)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	mrand "math/rand/v2"
+	"net/http"
+	"time"
 
 	"parley/model"
 	"parley/repo"
@@ -30,6 +32,8 @@ type Connection struct {
 	Farewell []*sse.Frame
 	// Spent: there is nothing for this session any more (204).
 	Spent bool
+
+	failed func() // is called when Stream cannot be served
 }
 
 // Ready is the data of a stream's first event.
@@ -75,31 +79,59 @@ func (s *Service) Connect(ctx context.Context, caller model.Caller, q StreamRequ
 	case model.Conflicted:
 		return Connection{Farewell: []*sse.Frame{RetryFirst(), sse.Ephemeral("conflict", conflict(in.By, in.Tag, nowMS()))}}, nil
 	}
-	if err := s.lapse(ctx, key, in.Away); err != nil {
+	c := Connection{failed: func() { s.sessions.failed(key, q, anonymous, in) }}
+	if c.Stream, err = s.prepare(ctx, key, q, anonymous, in); err != nil {
+		c.failed()
 		return Connection{}, err
+	}
+	return c, nil
+}
+
+// Serve answers a request with the stream of a connection. It returns an error only when nothing was written.
+func (s *Service) Serve(w http.ResponseWriter, r *http.Request, c Connection) error {
+	err := s.Hub.Serve(r.Context(), w, r, *c.Stream)
+	if err != nil {
+		c.failed()
+	}
+	return err
+}
+
+// prepare gathers what a stream begins with.
+func (s *Service) prepare(ctx context.Context, key sessionKey, q StreamRequest, anonymous bool, in LoginResult) (*sse.Opening, error) {
+	if err := s.lapse(ctx, key, in.Away); err != nil {
+		return nil, err
 	}
 	at, err := s.startingPoint(ctx, q.Position)
 	if err != nil {
-		return Connection{}, err
+		return nil, err
 	}
-	intro, err := s.intro(ctx, caller.Client, q, in, at)
+	intro, err := s.intro(ctx, key, q, in, at)
 	if err != nil {
-		return Connection{}, err
+		return nil, err
 	}
 	acked := in.Acked
 	if at.resumed || !q.AckClient {
 		acked = max(acked, at.position)
 	}
-	return Connection{Stream: &sse.Opening{
-		Client: caller.Client, Session: q.Session, Heartbeat: q.Heartbeat, After: at.position, Intro: intro,
-		Opened: func(st *sse.Stream) { s.sessions.opened(key, st, q, anonymous, in.Tag, acked) },
-		OnEnd:  func(st *sse.Stream, _ sse.End) { s.sessions.closed(key, st) },
-	}}, nil
+	return &sse.Opening{
+		Client: key.client, Session: q.Session, Heartbeat: q.Heartbeat, After: at.position, Intro: intro,
+		Opened: func(st *sse.Stream) {
+			if s.sessions.opened(key, st, q, anonymous, in, at.position, acked) {
+				s.presence.read(key, true)
+			}
+		},
+		OnEnd: func(st *sse.Stream, _ sse.End) {
+			s.sessions.closed(key, st)
+			s.presence.closed(key, st)
+		},
+	}, nil
 }
 
 // logIn settles the session: from memory when this node was the last to hold it.
 func (s *Service) logIn(ctx context.Context, key sessionKey, q StreamRequest, anonymous bool) (LoginResult, error) {
-	if tag, away, ok := s.sessions.has(key); ok {
+	// One that comes back at the last moment must be seen to have come by all nodes, or it counts as lost.
+	soon := max(s.Config.ReconnectGrace/2, s.Config.ReconnectGrace-2*time.Second)
+	if tag, away, ok := s.sessions.has(key); ok && away < soon {
 		return LoginResult{Outcome: model.Reconnected, Tag: tag, Away: away}, nil
 	}
 	return s.logins.Do(ctx, login{
@@ -145,9 +177,9 @@ func (s *Service) startingPoint(ctx context.Context, given string) (start, error
 }
 
 // intro is what a stream says before anything of the log.
-func (s *Service) intro(ctx context.Context, client string, q StreamRequest, in LoginResult, at start) ([]*sse.Frame, error) {
+func (s *Service) intro(ctx context.Context, key sessionKey, q StreamRequest, in LoginResult, at start) ([]*sse.Frame, error) {
 	ready := Ready{
-		ClientID: client, SessionID: q.Session, Resumed: at.resumed, Position: model.Position(s.Hub.Name(), at.position),
+		ClientID: key.client, SessionID: key.id, Resumed: at.resumed, Position: model.Position(s.Hub.Name(), at.position),
 		HeartbeatSeconds: q.Heartbeat, At: nowMS(),
 	}
 	if in.Tag != "" {
@@ -163,16 +195,22 @@ func (s *Service) intro(ctx context.Context, client string, q StreamRequest, in 
 	if at.resumed {
 		return frames, nil
 	}
-	counts, err := s.unreadFrames(ctx, client)
+	counts, err := s.unreadFrames(ctx, key.client)
 	if err != nil {
 		return nil, err
 	}
 	frames = append(frames, counts...)
-	if !q.OfflineMessages {
-		return frames, nil
+	var offline []*model.Message
+	if q.OfflineMessages {
+		if offline, err = s.Store.OfflineMessages(ctx, key.client, offlinePerChat, offlineMessages); err != nil {
+			return nil, err
+		}
+		for _, m := range offline { // as GET would show them
+			frames = append(frames, sse.EphemeralJSON("message", model.MessageEventData(m, nil, m.SentAt)))
+		}
 	}
-	offline, err := s.offlineFrames(ctx, client)
-	return append(frames, offline...), err
+	broadcasts, err := s.broadcastFrames(ctx, key, at.position, offline)
+	return append(frames, broadcasts...), err
 }
 
 const (
@@ -193,19 +231,6 @@ func (s *Service) unreadFrames(ctx context.Context, client string) ([]*sse.Frame
 		frames = append(frames, sse.Ephemeral("unread_messages_count_update",
 			model.UnreadCounts{Conversations: items, More: next != nil, At: now}))
 		place = next
-	}
-	return frames, nil
-}
-
-// offlineFrames delivers the newest unread messages, as GET would show them.
-func (s *Service) offlineFrames(ctx context.Context, client string) ([]*sse.Frame, error) {
-	messages, err := s.Store.OfflineMessages(ctx, client, offlinePerChat, offlineMessages)
-	if err != nil {
-		return nil, err
-	}
-	frames := make([]*sse.Frame, len(messages))
-	for i, m := range messages {
-		frames[i] = sse.EphemeralJSON("message", model.MessageEventData(m, nil, m.SentAt))
 	}
 	return frames, nil
 }

@@ -19,12 +19,12 @@ func (s *Service) CreateConversation(ctx context.Context, caller model.Caller, d
 	if n.Kind == model.Service && !caller.Server {
 		return nil, false, model.NewError(model.ServerScopeRequired, "a service is created with a server token")
 	}
-	if n.Kind == model.Temporary {
-		return nil, false, model.Invalid("kind", "must be another: temporary ones are not built yet")
-	}
 	var key []byte
-	if n.Unique {
+	switch {
+	case n.Unique:
 		key = model.UniqueKey(n.Members)
+	case n.Kind == model.Temporary:
+		key = model.TemporaryKey(n.Members)
 	}
 	id, err := s.createOnce(ctx, caller, n, key)
 	if err != nil {
@@ -59,6 +59,11 @@ func (s *Service) createOnce(ctx context.Context, caller model.Caller, n *model.
 			}
 			var err error
 			if id, err = tx.UniqueConversation(ctx, key); err != nil || id != "" {
+				return nil, err
+			}
+		}
+		if n.Kind == model.Temporary {
+			if err := tx.FreeUniqueKey(ctx, key); err != nil {
 				return nil, err
 			}
 		}

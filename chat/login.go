@@ -23,6 +23,7 @@ type LoginResult struct {
 	Tag     string // the session's: its first one
 	Acked   int64
 	Away    time.Duration // with Reconnected: for how long nobody held its stream
+	Watches bool          // it subscribes to presence; one that is remembered here may not say so
 	By      string        // with Conflicted, and with Refused for a tag: the session that holds the tag
 }
 
@@ -37,6 +38,7 @@ type loginRound struct {
 	node0 map[sessionKey]string              // who held the stream before
 	acked map[sessionKey]int64
 	away  map[sessionKey]time.Duration
+	watch map[sessionKey]bool
 
 	inserts []repo.SessionRow
 	holds   []login
@@ -64,13 +66,37 @@ func (s *Service) storeLogins(batch []login) []Answer[LoginResult] {
 	if err != nil {
 		return failAll[LoginResult](len(batch), fmt.Errorf("log in: %w", err))
 	}
+	s.admit(ctx, batch)
+	var came []string
+	for i, l := range batch {
+		if a := answers[i].Value; a.Outcome == model.LoggedIn || a.Outcome == model.Reconnected && a.Away >= s.Config.ReconnectGrace {
+			came = append(came, l.client)
+		}
+	}
+	s.mayHaveChanged(model.Distinct(came))
 	return answers
+}
+
+// admit has the hub know the clients of a whole batch by one query, where each stream
+// would else ask by itself. If it fails they do, and answer for it.
+func (s *Service) admit(ctx context.Context, batch []login) {
+	clients := make([]string, len(batch))
+	for i, l := range batch {
+		clients[i] = l.client
+	}
+	err := s.Hub.Admit(ctx, clients, func(since int64) (int64, map[string]model.Belongings, error) {
+		return s.Store.Belongings(ctx, clients, since)
+	})
+	if err != nil {
+		s.Log.Debug("the belongings of those who log in could not be read at once", "err", err)
+	}
 }
 
 func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) (*loginRound, error) {
 	r := &loginRound{
 		node: s.Node, peers: &s.nodes, now: nowMS(), known: map[sessionKey]*model.KnownSession{},
 		tags: map[sessionKey]*model.KnownSession{}, node0: map[sessionKey]string{}, acked: map[sessionKey]int64{}, away: map[sessionKey]time.Duration{},
+		watch: map[sessionKey]bool{},
 	}
 	seen := make(map[string]bool, len(batch))
 	var clients, ids []string
@@ -80,9 +106,6 @@ func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) 
 			clients = append(clients, l.client)
 		}
 		ids = append(ids, l.Session)
-	}
-	if err := tx.LockClients(ctx, clients); err != nil {
-		return nil, err
 	}
 	if err := tx.SeeClients(ctx, clients, r.now); err != nil {
 		return nil, err
@@ -95,8 +118,11 @@ func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) 
 		k := &model.KnownSession{
 			ID: row.ID, Tag: row.Tag.String, Connected: row.Node.Valid, Spent: row.SpentAt != nil, EvictedBy: row.EvictedBy.String,
 		}
+		if row.Node.String == s.Node { // a break is not written at once
+			k.Connected = s.Hub.Connected(row.ClientID, row.ID)
+		}
 		key := sessionKey{row.ClientID, row.ID}
-		r.known[key], r.node0[key], r.acked[key] = k, row.Node.String, row.Acked
+		r.known[key], r.node0[key], r.acked[key], r.watch[key] = k, row.Node.String, row.Acked, row.Watches
 		if row.DisconnectedAt != nil && !row.Node.Valid {
 			r.away[key] = r.now.Sub(row.DisconnectedAt.Time)
 		}
@@ -119,7 +145,7 @@ func (r *loginRound) decide(l login) LoginResult {
 	if evicting(l.Tag) {
 		holder = r.tags[sessionKey{l.client, l.Tag}]
 	}
-	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key], Away: r.away[key]}
+	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key], Away: r.away[key], Watches: r.watch[key]}
 	switch out.Outcome {
 	case model.LoggedIn:
 		if holder != nil {
@@ -229,13 +255,13 @@ type belonging struct {
 
 type belongings struct {
 	asOf int64
-	repo.Belongings
+	model.Belongings
 }
 
 // loadBelongings reads a client's stays and seats together with those of all who ask at the moment.
-func (s *Service) loadBelongings(ctx context.Context, client string, since int64) (int64, []model.Stay, []model.Seat, error) {
+func (s *Service) loadBelongings(ctx context.Context, client string, since int64) (int64, model.Belongings, error) {
 	out, err := s.stays.Do(ctx, belonging{client, since})
-	return out.asOf, out.Stays, out.Seats, err
+	return out.asOf, out.Belongings, err
 }
 
 func (s *Service) readBelongings(batch []belonging) []Answer[belongings] {

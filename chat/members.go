@@ -21,6 +21,8 @@ func (s *Service) AddMembers(ctx context.Context, caller model.Caller, id string
 		return nil, err
 	} else if kind == model.Chatroom {
 		return s.takeSeat(ctx, caller, id, clients)
+	} else if kind == model.Service {
+		return s.subscribe(ctx, caller, id, clients)
 	}
 	var out *model.MembersChange
 	err = s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
@@ -92,6 +94,8 @@ func (s *Service) RemoveMembers(ctx context.Context, caller model.Caller, id str
 		return nil, err
 	} else if kind == model.Chatroom {
 		return s.leaveSeat(ctx, caller, id, clients)
+	} else if kind == model.Service {
+		return s.unsubscribe(ctx, caller, id, clients)
 	}
 	var out *model.MembersChange
 	err = s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {

@@ -59,14 +59,21 @@ const (
 
 // beat says that this node lives, and learns which others do.
 func (s *Service) beat(ctx context.Context) error {
-	living, err := s.Store.BeatNode(ctx, s.Node)
+	living, buried, err := s.Store.BeatNode(ctx, s.Node)
 	if err != nil {
 		return err
+	}
+	if buried {
+		s.sessions.forgotten()
 	}
 	s.nodes.mu.Lock()
 	s.nodes.living = living
 	s.nodes.mu.Unlock()
-	return s.Store.BuryNodes(ctx)
+	others, err := s.Store.BuryNodes(ctx)
+	if others {
+		s.presence.hintAll()
+	}
+	return err
 }
 
 func (s *Service) keepBeating(ctx context.Context) {

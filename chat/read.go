@@ -60,7 +60,8 @@ func (s *Service) storeReads(batch []reading) []Answer[model.ReadState] {
 				events = append(events, m.event())
 			}
 		}
-		return events, nil
+		receipts, err := readReceipts(ctx, tx, moves)
+		return append(events, receipts...), err
 	})
 	if err != nil {
 		return failAll[model.ReadState](len(batch), fmt.Errorf("read: %w", err))
@@ -71,8 +72,9 @@ func (s *Service) storeReads(batch []reading) []Answer[model.ReadState] {
 // move is what a batch does to one member's read position.
 type move struct {
 	repo.MemberRead
-	session string // whose wish it is
-	asks    []int  // who in the batch gets its outcome for an answer
+	Was     repo.Marks // before
+	session string     // whose wish it is
+	asks    []int      // who in the batch gets its outcome for an answer
 }
 
 // lockReads locks the conversations and judges the reads. Those of one member in
@@ -99,7 +101,7 @@ func lockReads(ctx context.Context, tx *repo.Store, batch []reading, answers []A
 		k := member{q.ConversationID, q.Caller.Client}
 		m := of[k]
 		if m == nil {
-			m = &move{MemberRead: repo.MemberRead{ConversationID: k.conversation, ClientID: k.client, Seq: seq}, session: q.session}
+			m = &move{MemberRead: repo.MemberRead{ConversationID: k.conversation, ClientID: k.client, Seq: seq}, Was: st.Was, session: q.session}
 			of[k] = m
 			moves = append(moves, m)
 		}

@@ -12,7 +12,7 @@ import (
 
 // takeSeat seats the calling session in a chatroom, leaving the seat it held before.
 // It fails with not_allowed_in_chatroom when anybody but the caller is named, and
-// with session_required.
+// with session_required and grant_....
 func (s *Service) takeSeat(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
 	session, err := s.seatSession(ctx, caller)
 	if err != nil {
@@ -28,7 +28,17 @@ func (s *Service) takeSeat(ctx context.Context, caller model.Caller, id string, 
 	if session == "" {
 		return nil, model.NewError(model.SessionRequired, "a seat belongs to a session: name one of yours, which has opened a stream, in the header Parley-Session")
 	}
-	if _, err := s.seats.Do(ctx, repo.SeatRequest{ClientID: caller.Client, Session: session, ConversationID: id}); err != nil {
+	grant, err := s.grantFor(caller, model.GrantNeed{Op: model.GrantInvite, Conversation: id, Members: clients})
+	if err != nil {
+		return nil, err
+	}
+	request := repo.SeatRequest{ClientID: caller.Client, Session: session, ConversationID: id}
+	if grant != nil {
+		err = s.seatByGrant(ctx, request, grant)
+	} else {
+		_, err = s.seats.Do(ctx, request)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return model.NewMembersChange(clients, nil, nil, 0), nil
@@ -78,10 +88,40 @@ func (s *Service) storeSeats(batch []repo.SeatRequest) []Answer[struct{}] {
 	}
 	for i, r := range batch {
 		if bad[sessionKey{r.ClientID, r.Session}] {
-			answers[i].Err = model.NewError(model.SessionRequired, "a seat belongs to a session whose id the client chose, with ?session= on its stream")
+			answers[i].Err = errUnnamedSession()
 		}
 	}
 	return answers
+}
+
+func errUnnamedSession() error {
+	return model.NewError(model.SessionRequired, "a seat belongs to a session whose id the client chose, with ?session= on its stream")
+}
+
+// seatByGrant is a seat that is taken by a grant that works once: both in one transaction.
+func (s *Service) seatByGrant(ctx context.Context, r repo.SeatRequest, grant *model.Grant) error {
+	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		if err := useGrant(ctx, tx, grant); err != nil {
+			return nil, err
+		}
+		now := nowMS()
+		moved, refused, err := tx.TakeSeats(ctx, []repo.SeatRequest{r}, now)
+		if err != nil {
+			return nil, err
+		}
+		if len(refused) > 0 {
+			return nil, errUnnamedSession()
+		}
+		events := make([]*model.Event, len(moved))
+		for i, m := range moved {
+			events[i] = seatEvent(m.ClientID, m.Session, m.ConversationID, now)
+		}
+		return events, nil
+	})
+	if err != nil {
+		return fmt.Errorf("take a seat: %w", err)
+	}
+	return nil
 }
 
 // leaveSeat gives up the caller's seat of the calling session in a chatroom, or all his seats there.
@@ -135,10 +175,16 @@ func (s *Service) lapse(ctx context.Context, key sessionKey, away time.Duration)
 	if away <= s.Config.SeatGrace {
 		return nil
 	}
-	return s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+	var lapsed bool
+	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
 		left, err := tx.LeaveSeats(ctx, key.client, key.id, "")
+		lapsed = len(left) > 0
 		return seatsLeft(key.client, left), err
 	})
+	if err != nil || !lapsed {
+		return err
+	}
+	return s.Hub.Await(ctx, s.Hub.Position()) // the stream must not sit down where it sat
 }
 
 // cleanSeats gives up the seats of sessions that have been away for too long.
@@ -161,6 +207,7 @@ func (s *Service) cleanSeats(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.Removed.Seats.Add(int64(n))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type Outcome int
 const (
 	Stored   Outcome = iota // it is safe on disk, with its seq
 	Replayed                // the key stands for a message already: that one is returned, as it now is
-	Passed                  // transient: handed to whoever is online, and not kept
+	Passed                  // transient: handed to whoever is online, or will be when the session is lost; not in the history
 )
 
 // sending is one send on its way through the group commit.
@@ -42,13 +42,38 @@ func (s *Service) Send(ctx context.Context, caller model.Caller, conversationID 
 	if err := caller.NeedClient(); err != nil {
 		return model.Message{}, Stored, err
 	}
+	if d.To != nil && !caller.Server {
+		return model.Message{}, Stored, model.Invalid("to", "is for server tokens")
+	}
 	session, err := s.acting(ctx, caller)
 	if err != nil {
 		return model.Message{}, Stored, err
 	}
-	kind, err := s.kindOf(ctx, conversationID)
+	if d.Will {
+		if err := s.checkWill(ctx, caller.Client, session); err != nil {
+			return model.Message{}, Stored, err
+		}
+		lasting := *d
+		lasting.Transient = true // which is how it will be sent
+		d = &lasting
+	}
+	given := d
+	d, fileID, err := s.withFile(ctx, caller, d)
 	if err != nil {
+		return s.replayed(ctx, caller, conversationID, given, err)
+	}
+	kind, err := s.kindOf(ctx, conversationID)
+	switch {
+	case err != nil:
 		return model.Message{}, Stored, err
+	case kind == model.Service && !d.Will:
+		q := &posting{caller: caller, field: "id", scope: model.ScopeUp, to: d.To}
+		if q.ConversationID = conversationID; d.To != nil {
+			q.scope = model.ScopeSome
+		}
+		return s.post(ctx, q, session, d, fileID)
+	case d.To != nil && kind != 0:
+		return model.Message{}, Stored, model.Invalid("to", "is for messages of a service")
 	}
 	mentions, shed := d.MentionList, model.ShedNever
 	switch {
@@ -62,9 +87,13 @@ func (s *Service) Send(ctx context.Context, caller model.Caller, conversationID 
 	q := &sending{server: caller.Server, kind: kind, Send: repo.Send{
 		ConversationID: conversationID, Sender: caller.Client, Exempt: caller.Server,
 		Type: d.Type, CustomType: d.CustomType, Content: d.Encode(kind, mentions), MentionAll: d.MentionAll, Mentions: mentions,
-		Key: d.Key, Digest: d.Digest, Push: d.PushData, ExceptSession: session, ExceptAll: d.NoSync, Shed: shed,
+		Key: d.Key, Digest: d.Digest, Push: d.PushData, ExceptSession: session, ExceptAll: d.NoSync, Shed: shed, FileID: fileID, Receipt: d.Receipt,
 	}}
-	if d.Transient {
+	switch {
+	case d.Will:
+		m, err := s.keepWill(ctx, q, session)
+		return m, Passed, err
+	case d.Transient:
 		m, err := s.pass(ctx, q)
 		return m, Passed, err
 	}
@@ -87,16 +116,21 @@ func (s *Service) pass(ctx context.Context, q *sending) (model.Message, error) {
 	if err := q.refusal(state); err != nil {
 		return model.Message{}, err
 	}
-	now := nowMS()
-	m := model.Message{
-		ConversationID: q.ConversationID, ID: q.ConversationID + ".t" + rand.Text(),
-		From: q.Sender, SentAt: now, Type: q.Type, Content: q.Content,
-	}
+	m := passing(q, q.ConversationID+".t"+rand.Text(), nowMS())
+	s.whisperMessage(q, m)
+	return m, nil
+}
+
+// passing is the message of a send that is not stored.
+func passing(q *sending, id string, now model.Time) model.Message {
+	return model.Message{ConversationID: q.ConversationID, ID: id, From: q.Sender, SentAt: now, Type: q.Type, Content: q.Content}
+}
+
+func (s *Service) whisperMessage(q *sending, m model.Message) {
 	s.whisper(whisper{
 		Conversation: q.ConversationID, ExceptClient: except(q), ExceptSession: q.exceptSession(),
-		Event: "message", Data: model.MessageEventData(&m, nil, now),
+		Event: "message", Data: model.MessageEventData(&m, nil, m.SentAt),
 	})
-	return m, nil
 }
 
 // except is the client whose acting session, or whose every session, is left out; empty: nobody.
@@ -200,6 +234,9 @@ func (s *Service) publish(batch []*sending, indexes []int, placed []repo.Placed,
 			ConversationID: q.ConversationID, Seq: p.Seq, ExceptClient: except(q), ExceptSession: q.exceptSession(), Shed: q.Shed,
 			Data: model.MessageEventData(&m, nil, p.SentAt), At: p.SentAt,
 		}
+		if p.Receiver != "" {
+			events[n].Clients = []string{p.Receiver}
+		}
 	}
 	s.Hub.Offer(events)
 	s.nodes.ring()
@@ -216,7 +253,7 @@ func (s *Service) explain(ctx context.Context, batch []*sending, indexes []int, 
 		case err != nil:
 			answers[i].Err = err
 		case state.Replay != nil && !state.SameBody:
-			answers[i].Err = model.NewError(model.IdempotencyKeyReused, "this Idempotency-Key was used for another message in this conversation")
+			answers[i].Err = errKeyReused()
 		case state.Replay != nil:
 			answers[i].Value = sent{message: *state.Replay, replayed: true}
 		default:
@@ -236,25 +273,32 @@ func (q *sending) refusal(state repo.SendState) error {
 	switch {
 	case state.Kind == 0:
 		return missing
-	case q.server:
-		return nil
-	case !state.Member && state.Visibility == model.Private:
+	case !q.server && !state.Member && state.Visibility == model.Private:
 		return missing
 	case state.Expired:
-		return model.NewError(model.ConversationExpired, "this temporary conversation has expired")
-	case !state.Member && state.Kind != model.Chatroom:
+		return model.ErrConversationExpired()
+	case q.server:
+		return nil
+	case !state.Member && state.Kind != model.Chatroom && state.Kind != model.Service:
 		return model.ErrNotAMember(model.LegacySendRefused)
 	}
 	return nil
 }
 
-// whisper is an ephemeral event for a conversation's members, as it travels between nodes.
+func errKeyReused() error {
+	return model.NewError(model.IdempotencyKeyReused, "this Idempotency-Key was used for another message in this conversation")
+}
+
+// whisper is an ephemeral event as it travels between nodes: for everyone, or for some
+// clients, or for a conversation's members; or about presence, for the nodes alone.
 type whisper struct {
-	Conversation  string `json:"c"`
-	ExceptClient  string `json:"xc,omitempty"`
-	ExceptSession string `json:"xs,omitempty"`
-	Event         string `json:"e"`
-	Data          []byte `json:"d"`
+	Conversation  string   `json:"c"`
+	Everyone      bool     `json:"all,omitempty"`
+	Clients       []string `json:"to,omitempty"`
+	ExceptClient  string   `json:"xc,omitempty"`
+	ExceptSession string   `json:"xs,omitempty"`
+	Event         string   `json:"e"`
+	Data          []byte   `json:"d"`
 }
 
 // whisper delivers here and on the other nodes. It may be lost.
@@ -264,5 +308,16 @@ func (s *Service) whisper(w whisper) {
 }
 
 func (s *Service) deliver(w whisper) {
-	s.Hub.Whisper(w.Conversation, w.ExceptClient, w.ExceptSession, sse.EphemeralJSON(w.Event, w.Data))
+	if s.hearPresence(w) {
+		return
+	}
+	frame := sse.EphemeralJSON(w.Event, w.Data)
+	switch {
+	case w.Everyone:
+		s.Hub.WhisperAll(w.ExceptClient, w.ExceptSession, frame)
+	case w.Clients != nil:
+		s.Hub.WhisperTo(w.Clients, w.ExceptClient, w.ExceptSession, frame)
+	default:
+		s.Hub.Whisper(w.Conversation, w.ExceptClient, w.ExceptSession, frame)
+	}
 }

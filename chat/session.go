@@ -20,6 +20,7 @@ type sessionKey struct{ client, id string }
 // session arrives by the log and drops it from here.
 type session struct {
 	anonymous  bool
+	watches    bool   // it may subscribe to presence; else it does not
 	tag        string // empty: none
 	remoteAddr string
 	stream     *sse.Stream // nil while unconnected
@@ -30,6 +31,10 @@ type session struct {
 	savedConnected bool
 	savedAcked     int64
 	savedAt        time.Time
+	// How far receipts have come, see receipt.go.
+	owed    int64 // the last message that wants one, as far as is known of streams that ended
+	reached int64 // what such streams were not given behind this position is not known
+	settled int64 // nothing up to here is owed any more
 }
 
 func (e *session) position() int64 {
@@ -44,10 +49,13 @@ type sessions struct {
 	mu    sync.Mutex
 	known map[sessionKey]*session
 	bell  chan struct{} // capacity 1: something should be saved soon
+	// parted is what was received by sessions that are not remembered here any more, until it is saved.
+	parted []repo.Received
+	ended  map[string]ended // by client: streams that ended lately
 }
 
 func newSessions() *sessions {
-	return &sessions{known: make(map[sessionKey]*session), bell: make(chan struct{}, 1)}
+	return &sessions{known: make(map[sessionKey]*session), ended: make(map[string]ended), bell: make(chan struct{}, 1)}
 }
 
 func (r *sessions) ring() {
@@ -77,19 +85,20 @@ func (r *sessions) drop(client string, ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, id := range ids {
-		delete(r.known, sessionKey{client, id})
+		r.part(sessionKey{client, id})
 	}
 	if ids == nil {
 		for k := range r.known {
 			if k.client == client {
-				delete(r.known, k)
+				r.part(k)
 			}
 		}
 	}
 }
 
-// opened notes a new stream of a session.
-func (r *sessions) opened(k sessionKey, st *sse.Stream, q StreamRequest, anonymous bool, tag string, acked int64) {
+// opened notes a new stream of a session, which begins behind a position, and reports
+// whether the session may subscribe to presence.
+func (r *sessions) opened(k sessionKey, st *sse.Stream, q StreamRequest, anonymous bool, in LoginResult, position, acked int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.known[k]
@@ -100,8 +109,60 @@ func (r *sessions) opened(k sessionKey, st *sse.Stream, q StreamRequest, anonymo
 	if !e.savedConnected {
 		r.ring()
 	}
-	e.anonymous, e.tag, e.remoteAddr, e.stream, e.ackAuto = anonymous, tag, q.RemoteAddr, st, !q.AckClient
+	e.begin(position)
+	e.anonymous, e.tag, e.remoteAddr, e.stream, e.ackAuto = anonymous, in.Tag, q.RemoteAddr, st, !q.AckClient
 	e.acked = max(e.acked, acked)
+	e.watches = e.watches || in.Watches
+	return e.watches
+}
+
+// failed notes that a session logged in, but got no stream: it is as if that had broken off.
+func (r *sessions) failed(k sessionKey, q StreamRequest, anonymous bool, in LoginResult) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.known[k]; e != nil {
+		if e.stream == nil {
+			e.savedConnected = true // if the database was asked, it says so now
+		}
+		return
+	}
+	now := time.Now()
+	r.known[k] = &session{
+		anonymous: anonymous, watches: in.Watches, tag: in.Tag, remoteAddr: q.RemoteAddr, endedAt: now, acked: in.Acked,
+		savedConnected: true, savedAcked: in.Acked, savedAt: now,
+	}
+}
+
+// subscribed notes that a session may subscribe to presence, and returns its stream, nil if there is none here.
+func (r *sessions) subscribed(k sessionKey) *sse.Stream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.known[k]
+	if e == nil {
+		return nil
+	}
+	e.watches = true
+	return e.stream
+}
+
+// connected reports whether a session has a stream here.
+func (r *sessions) connected(k sessionKey) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.known[k]
+	return e != nil && e.stream != nil
+}
+
+// forgotten notes that the database does not know any more which sessions are connected.
+func (r *sessions) forgotten() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.known {
+		if e.stream != nil {
+			e.savedConnected = false
+		}
+	}
+	r.ring()
 }
 
 // closed notes that a stream ended, unless the session has another by now.
@@ -112,8 +173,21 @@ func (r *sessions) closed(k sessionKey, st *sse.Stream) {
 	if e == nil || e.stream != st {
 		return
 	}
-	e.acked, e.stream, e.endedAt = e.position(), nil, time.Now()
+	e.finish()
+	e.endedAt = time.Now()
+	r.remember(k.client, e.acked)
 	r.ring()
+}
+
+// Connected says whether a session has a stream, given what the database says: this
+// node knows its own sessions better, since a break is written a little later.
+func (s *Service) Connected(client, id string, stored bool) bool {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	if e := s.sessions.known[sessionKey{client, id}]; e != nil {
+		return e.stream != nil
+	}
+	return stored
 }
 
 // acting returns the session that the caller says is calling, empty when it says
@@ -167,7 +241,9 @@ func (s *Service) Ack(ctx context.Context, caller model.Caller, position string)
 	s.sessions.mu.Lock()
 	e := s.sessions.known[sessionKey{caller.Client, id}]
 	if e != nil {
-		e.acked = max(e.acked, at)
+		e.receive(at)
+	} else {
+		s.sessions.parted = append(s.sessions.parted, repo.Received{ClientID: caller.Client, Position: at})
 	}
 	s.sessions.mu.Unlock()
 	if e != nil {
@@ -189,7 +265,7 @@ func (s *Service) Logout(ctx context.Context, caller model.Caller, id string) er
 		}
 		row, err := tx.Session(ctx, caller.Client, id)
 		if errors.Is(err, sql.ErrNoRows) || err == nil && row.SpentAt != nil {
-			return nil, model.NewError(model.SessionNotFound, "you have no such session")
+			return nil, errSessionNotFound()
 		}
 		if err != nil {
 			return nil, err
@@ -202,6 +278,10 @@ func (s *Service) Logout(ctx context.Context, caller model.Caller, id string) er
 			Frame: sse.SessionClosed{Code: "logged_out", At: now},
 		}, now)}, nil
 	})
+}
+
+func errSessionNotFound() error {
+	return model.NewError(model.SessionNotFound, "you have no such session")
 }
 
 // Kick ends all streams of a client, spends their sessions, and refuses every token
@@ -257,6 +337,7 @@ func (s *Service) onNodeEvent(e model.Event) {
 		if err = json.Unmarshal(e.Data, &c); err == nil {
 			s.sessions.drop(c.ClientID, c.Sessions)
 			s.Hub.EndSessions(c.ClientID, c.Sessions, sse.EphemeralJSON(c.Event, c.Frame), sse.Told)
+			s.presence.hint([]string{c.ClientID})
 		}
 	case model.EventSessionMoved:
 		var m model.SessionMoved
@@ -299,15 +380,22 @@ func (s *Service) keepSaving(ctx context.Context) {
 	}
 }
 
-const ackEvery = 15 * time.Second
+const (
+	ackEvery = 15 * time.Second
+	// returnsWithin is how long nothing is written of a stream that broke: most come back at once.
+	returnsWithin = time.Second
+)
 
 // saveSessions writes the news. What cannot be written is tried again the next time.
 func (s *Service) saveSessions(ctx context.Context) {
-	saves, over := s.sessions.news(time.Now())
+	s.settleReceipts(ctx)
+	saves, over := s.sessions.news(time.Now(), s.Config.ReconnectGrace)
 	if len(saves) > 0 {
 		if err := s.Store.SaveSessions(ctx, s.Node, saves); err != nil {
 			s.sessions.unsaved(saves)
 			s.logUnlessOver(ctx, "sessions cannot be saved just now", err)
+		} else {
+			s.presence.fade(saves, s.Config.ReconnectGrace)
 		}
 	}
 	if len(over) > 0 {
@@ -328,18 +416,20 @@ func (s *Service) logUnlessOver(ctx context.Context, what string, err error) {
 }
 
 // news returns what the database does not know yet, taking it for saved, and the
-// anonymous sessions that are over, which are forgotten here.
-func (r *sessions) news(now time.Time) (saves []repo.SessionSave, over []sessionKey) {
+// anonymous sessions that are over, which are forgotten here: not before grace is, for
+// their client may come back with another, and was online all the time.
+func (r *sessions) news(now time.Time, grace time.Duration) (saves []repo.SessionSave, over []sessionKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forgetEnded(now)
 	for k, e := range r.known {
 		connected, acked := e.stream != nil, e.position()
-		if !connected && e.anonymous {
+		if !connected && e.anonymous && now.Sub(e.endedAt) >= max(grace, returnsWithin) {
 			over = append(over, k)
-			delete(r.known, k)
+			r.part(k)
 			continue
 		}
-		moved := connected != e.savedConnected
+		moved := connected != e.savedConnected && (connected || now.Sub(e.endedAt) >= returnsWithin)
 		if moved || acked > e.savedAcked && now.Sub(e.savedAt) >= ackEvery {
 			seen := now
 			if !connected {

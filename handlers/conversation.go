@@ -7,7 +7,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"parley/model"
-	"parley/repo"
 )
 
 // createConversationRequest is the body of POST /v1/conversations.
@@ -26,6 +25,7 @@ type createConversationRequest struct {
 //	@Summary	Create a conversation
 //	@Tags		conversations
 //	@Param		body	body		createConversationRequest	false	"conversation"
+//	@Param		Parley-Grant	header	string	false	"the application's agreement, where this deployment asks for one"
 //	@Success	201		{object}	model.Conversation			"Made; Location says where"
 //	@Success	200		{object}	model.Conversation			"The unique conversation with exactly these members, as it was"
 //	@Failure	default	{object}	Problem
@@ -50,65 +50,6 @@ func (h *Handlers) CreateConversation(w http.ResponseWriter, r *http.Request, ca
 	}
 	w.Header().Set("Location", "/v1/conversations/"+url.PathEscape(c.ID))
 	return encode(w, http.StatusCreated, c)
-}
-
-// ListConversations lists the caller's own conversations, newest activity first.
-//
-//	@Summary	List one's own conversations
-//	@Tags		conversations
-//	@Param		limit	query		int		false	"page size"	minimum(1)	maximum(1000)	default(10)
-//	@Param		cursor	query		string	false	"next of the page before"
-//	@Param		include	query		string	false	"what else to show"	Enums(lastMessage)
-//	@Success	200		{object}	list[model.Conversation]
-//	@Failure	default	{object}	Problem
-//	@Router		/v1/conversations [get]
-func (h *Handlers) ListConversations(w http.ResponseWriter, r *http.Request, caller model.Caller) error {
-	p := query(r)
-	if where, given := p.text("where"); given {
-		checkWhere(p, where)
-	}
-	if _, given := p.text("order"); given {
-		p.fail("order", "cannot be chosen yet: the newest activity comes first")
-	}
-	limit, skip := p.limit(10, 1000), p.integer("skip", 0, 0, 10000)
-	compact, withLast := p.boolean("compact"), p.oneOf("include", "", "lastMessage") != ""
-	name := listID("conversations", caller.Client, skip, compact, withLast)
-	var after repo.Activity
-	onward := p.cursor(name, &after)
-	if err := p.done(); err != nil {
-		return err
-	}
-	if err := caller.NeedClient(); err != nil { // nobody in particular has none of his own
-		return err
-	}
-	own := repo.OwnConversations{Client: caller.Client, Members: !compact, LastMessage: withLast, Skip: skip, Limit: limit + 1}
-	if onward {
-		own.After, own.Skip = &after, 0 // skipped before the first page
-	}
-	h.position(w)
-	found, err := h.Store.Conversations(r.Context(), own)
-	if err != nil {
-		return err
-	}
-	page, err := pageOf(found, limit, name, func(c *model.Conversation) any { return repo.ActivityOf(c) })
-	if err != nil {
-		return err
-	}
-	return encode(w, http.StatusOK, page)
-}
-
-// checkWhere accepts the condition that asks for nothing; there are no others yet.
-func checkWhere(p *params, where string) {
-	v := jsontext.Value(where)
-	if err := model.CheckJSON("where", v, model.MaxNesting); err != nil {
-		if p.err == nil {
-			p.err = err
-		}
-		return
-	}
-	if v.Compact() != nil || string(v) != "{}" {
-		p.fail("where", "must be {} or left out: conditions are not built yet")
-	}
 }
 
 // pageOf makes a page of what was found; one more than limit says that there is more.

@@ -23,6 +23,8 @@ type Handlers struct {
 	Chat   *chat.Service
 	Store  *repo.Store
 	Config Config
+
+	queries turns
 }
 
 // Problem is how a failure is answered, as application/problem+json (RFC 9457).

@@ -14,12 +14,13 @@ import (
 //	@Tags		messages
 //	@Param		id		path		string			true	"conversation"
 //	@Param		query	query		historyQuery	false	"what to read"
+//	@Param		Parley-Grant	header	string	false	"the application's agreement, where this deployment asks for one"
 //	@Success	200		{object}	list[model.Message]
 //	@Failure	default	{object}	Problem
 //	@Router		/v1/conversations/{id}/messages [get]
 func (h *Handlers) History(w http.ResponseWriter, r *http.Request, caller model.Caller) error {
 	conversation := r.PathValue("id")
-	asked, limit, err := readHistory(r, conversation)
+	asked, limit, err := readHistory(r, conversation, false)
 	if err != nil {
 		return err
 	}
@@ -32,18 +33,25 @@ func (h *Handlers) History(w http.ResponseWriter, r *http.Request, caller model.
 	if err != nil {
 		return err
 	}
-	answer := &list[*model.Message]{Items: page}
-	if more {
-		next, err := asked.Cursor(page[len(page)-1])
-		if err != nil {
-			return err
-		}
-		answer.Next = &next
+	answer, err := historyPage(asked, page, more)
+	if err != nil {
+		return err
 	}
 	if err := grant.Use(r.Context()); err != nil {
 		return err
 	}
 	return encode(w, http.StatusOK, answer)
+}
+
+// historyPage makes a page of a history; more says that there is something behind it.
+func historyPage(asked model.History, page []*model.Message, more bool) (*list[*model.Message], error) {
+	answer := &list[*model.Message]{Items: page}
+	if !more {
+		return answer, nil
+	}
+	next, err := asked.Cursor(page[len(page)-1])
+	answer.Next = &next
+	return answer, err
 }
 
 // historyQuery documents the query parameters of a history.
@@ -63,9 +71,9 @@ type historyQuery struct {
 
 var _ historyQuery // named in the annotations alone
 
-// readHistory reads what a request asks of a history. With a cursor, that says it
-// all; what the request repeats must be the same.
-func readHistory(r *http.Request, conversation string) (model.History, int, error) {
+// readHistory reads what a request asks of a history, or of a service's inbox. With a
+// cursor, that says it all; what the request repeats must be the same.
+func readHistory(r *http.Request, conversation string, inbox bool) (model.History, int, error) {
 	p := query(r)
 	limit := p.limit(model.DefaultHistoryLimit, model.MaxHistoryLimit)
 	var asked model.History
@@ -74,6 +82,7 @@ func readHistory(r *http.Request, conversation string) (model.History, int, erro
 		asked, p.err = model.ResumeHistory(conversation, cursor)
 	}
 	repeated := asked
+	repeated.Inbox = inbox
 	overlayHistory(p, &repeated)
 	if err := p.done(); err != nil {
 		return model.History{}, 0, err

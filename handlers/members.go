@@ -60,12 +60,12 @@ func (h *Handlers) sayOnline(r *http.Request, members []model.Member) error {
 	for i, m := range members {
 		ids[i] = m.ClientID
 	}
-	online, err := h.Store.Online(r.Context(), ids, h.Chat.Config.ReconnectGrace)
+	online, err := h.Store.Presence(r.Context(), ids, h.Chat.Config.ReconnectGrace)
 	if err != nil {
 		return err
 	}
 	for i := range members {
-		is := online[members[i].ClientID]
+		_, is := online[members[i].ClientID]
 		members[i].Online = &is
 	}
 	return nil
@@ -82,6 +82,7 @@ type addMembersRequest struct {
 //	@Tags		members
 //	@Param		id		path		string				true	"conversation"
 //	@Param		body	body		addMembersRequest	true	"who"
+//	@Param		Parley-Grant	header	string	false	"the application's agreement, where this deployment asks for one"
 //	@Success	200		{object}	model.MembersChange	"also when all failed"
 //	@Failure	default	{object}	Problem
 //	@Router		/v1/conversations/{id}/members [post]
@@ -106,6 +107,7 @@ func (h *Handlers) AddMembers(w http.ResponseWriter, r *http.Request, caller mod
 //	@Tags		members
 //	@Param		id			path		string		true	"conversation"
 //	@Param		clientId	query		[]string	true	"who"	collectionFormat(multi)
+//	@Param		Parley-Grant	header	string	false	"the application's agreement, where this deployment asks for one"
 //	@Success	200			{object}	model.MembersChange	"also when all failed"
 //	@Failure	default		{object}	Problem
 //	@Router		/v1/conversations/{id}/members [delete]

@@ -52,16 +52,21 @@ func (h *Handlers) SendMessage(w http.ResponseWriter, r *http.Request, caller mo
 	if err != nil {
 		return err
 	}
+	return sentMessage(w, &m, outcome)
+}
+
+// sentMessage answers a send.
+func sentMessage(w http.ResponseWriter, m *model.Message, outcome chat.Outcome) error {
 	switch outcome {
 	case chat.Passed:
-		return encode(w, http.StatusAccepted, &m)
+		return encode(w, http.StatusAccepted, m)
 	case chat.Replayed:
 		w.Header().Set("Idempotent-Replayed", "true")
-		return encode(w, http.StatusOK, &m)
+		return encode(w, http.StatusOK, m)
 	}
 	w.Header().Set("Location", "/v1/conversations/"+url.PathEscape(m.ConversationID)+"/messages/"+
 		url.PathEscape(model.MessageID(m.ConversationID, m.Seq)))
-	return encode(w, http.StatusCreated, &m)
+	return encode(w, http.StatusCreated, m)
 }
 
 // Message shows one message.
@@ -70,6 +75,7 @@ func (h *Handlers) SendMessage(w http.ResponseWriter, r *http.Request, caller mo
 //	@Tags		messages
 //	@Param		id	path		string	true	"conversation"
 //	@Param		mid	path		string	true	"message"
+//	@Param		Parley-Grant	header	string	false	"the application's agreement, where this deployment asks for one"
 //	@Success	200	{object}	model.Message
 //	@Failure	default	{object}	Problem
 //	@Router		/v1/conversations/{id}/messages/{mid} [get]
@@ -94,6 +100,12 @@ func (h *Handlers) Message(w http.ResponseWriter, r *http.Request, caller model.
 
 // readDraft reads the message that a request wants sent, and checks all of it that can be checked by itself.
 func readDraft(r *http.Request, most int64) (*model.Draft, error) {
+	var req sendMessageRequest
+	return readDraftAs(r, most, &req, &req)
+}
+
+// readDraftAs is readDraft for a body that says more: it is read into dst, which the message is part of.
+func readDraftAs(r *http.Request, most int64, dst any, message *sendMessageRequest) (*model.Draft, error) {
 	key, err := idempotencyKey(r)
 	if err != nil {
 		return nil, err
@@ -102,7 +114,10 @@ func readDraft(r *http.Request, most int64) (*model.Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := decodeDraft(body)
+	if err := unmarshal(body, dst); err != nil {
+		return nil, err
+	}
+	d, err := message.draft()
 	if err != nil {
 		return nil, err
 	}
@@ -129,12 +144,8 @@ func idempotencyKey(r *http.Request) (string, error) {
 	return values[0], nil
 }
 
-// decodeDraft reads a message's body; what it says is not checked yet.
-func decodeDraft(body []byte) (*model.Draft, error) {
-	var req sendMessageRequest
-	if err := unmarshal(body, &req); err != nil {
-		return nil, err
-	}
+// draft is the message as the body has it; what it says is not checked yet.
+func (req *sendMessageRequest) draft() (*model.Draft, error) {
 	d := &model.Draft{
 		Text: req.Text, File: req.File, Location: req.Location,
 		MentionAll: req.MentionAll, MentionList: req.MentionList,

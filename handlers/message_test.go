@@ -168,7 +168,7 @@ func TestSendMessageRefusals(t *testing.T) {
 		{`{"type":"text","text":"x","mentionAll":"yes"}`, "mentionAll"},
 		{`{"type":"text","text":"x","priority":"urgent"}`, "priority"},
 		{`{"type":"text","text":"x","pushData":1}`, "pushData"},
-		{`{"type":"text","text":"x","will":true}`, "will"},
+		{`{"type":"text","text":"x","will":true}`, "session_required"},
 		{`{"type":"text","text":"x","to":["Jerry"]}`, "to"},
 		{`{"type":"text","text":"` + strings.Repeat("x", 5120) + `"}`, "message_too_large"},
 	}

@@ -36,7 +36,7 @@ func (h *Handlers) Sessions(w http.ResponseWriter, r *http.Request, caller model
 		return err
 	}
 	for i := range items {
-		items[i].Connected = items[i].Connected || h.Chat.Hub.Connected(caller.Client, items[i].ID)
+		items[i].Connected = h.Chat.Connected(caller.Client, items[i].ID, items[i].Connected)
 	}
 	out := &list[model.Session]{Items: items}
 	if next != nil {

@@ -174,7 +174,10 @@ func (f *File) check() error {
 		return nil
 	}
 	if f.ID != "" {
-		return Invalid("file.id", "there is no such file")
+		return nil // what is known of it takes the place of what is said here
+	}
+	if _, _, relative, ok := FileOfURL(f.URL); ok && relative {
+		return nil // as we gave it out, or so it says
 	}
 	u, err := url.Parse(f.URL)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
@@ -220,13 +223,13 @@ func (d *Draft) checkOptions() error {
 		return Invalid("pushData", "must be an object")
 	}
 	if d.To != nil {
-		return Invalid("to", "is for server tokens, in service conversations")
+		var err error
+		if d.To, err = CheckClients("to", d.To, 1, MaxReceivers); err != nil {
+			return err
+		}
 	}
 	if d.Key != "" && (d.Transient || d.Will) {
 		return Invalid("Idempotency-Key", "has no use with transient and will, which store nothing")
-	}
-	if d.Will {
-		return Invalid("will", "is not available")
 	}
 	return nil
 }

@@ -110,6 +110,12 @@ type Viewer struct {
 // NewConversationID returns an id that cannot be guessed: 130 random bits.
 func NewConversationID() string { return rand.Text() }
 
+// TemporaryKey is the digest of the members of a temporary conversation, which is
+// unique as long as it lives.
+func TemporaryKey(members []string) []byte {
+	return UniqueKey(append([]string{"\x00temporary"}, members...))
+}
+
 // UniqueKey is the digest of a set of members; the order of ids does not matter, and they must be distinct.
 func UniqueKey(members []string) []byte {
 	sorted := slices.Sorted(slices.Values(members))

@@ -13,8 +13,8 @@ import (
 
 const (
 	cursorSum = 8
-	// MaxCursorLength bounds what is decoded at all.
-	MaxCursorLength = 4096
+	// MaxCursorLength bounds what is decoded at all. A query may be ordered by attributes, and then holds them.
+	MaxCursorLength = 768 << 10
 )
 
 // EncodeCursor makes the opaque text for a place in a list. list is the list's

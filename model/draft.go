@@ -14,6 +14,10 @@ const (
 	DefaultTTLSeconds   = 86400
 )
 
+// temporaryPrefix begins the ids of temporary conversations: clients of the system that
+// Parley replaces tell the kind by it.
+const temporaryPrefix = "_tmp:"
+
 // ConversationDraft is what a caller asks to create. Nil is what the request did not say.
 type ConversationDraft struct {
 	Kind       *string
@@ -61,6 +65,7 @@ func (d *ConversationDraft) Check(caller Caller) (*NewConversation, error) {
 	c.Unique = d.Unique != nil && *d.Unique
 	if c.Kind == Temporary {
 		c.TTL = d.ttl()
+		c.ID = temporaryPrefix + c.ID
 	}
 	if c.Kind == Ordinary || c.Kind == Temporary {
 		c.Members, err = d.members(c.Kind, caller)

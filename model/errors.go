@@ -44,6 +44,7 @@ const (
 	MessageTooLarge          Code = "message_too_large"
 	RequestTooLarge          Code = "request_too_large"
 	FileTooLarge             Code = "file_too_large"
+	RangeNotSatisfiable      Code = "range_not_satisfiable"
 	UnsupportedMediaType     Code = "unsupported_media_type"
 	QueryTooExpensive        Code = "query_too_expensive"
 	RateLimited              Code = "rate_limited"
@@ -132,6 +133,11 @@ const (
 // ErrConversationNotFound is what a conversation that does not exist, or must not be known to, answers.
 func ErrConversationNotFound() *Error {
 	return NewError(ConversationNotFound, "there is no such conversation, or you may not know of it")
+}
+
+// ErrConversationExpired is what a temporary conversation answers to its former members.
+func ErrConversationExpired() *Error {
+	return NewError(ConversationExpired, "this temporary conversation has expired")
 }
 
 // ErrNotAMember is the refusal of an operation that only members may do.

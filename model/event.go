@@ -22,7 +22,9 @@ const (
 	EventSessionMoved                  // no client: a session's stream was opened on another node
 	EventClientRevoked                 // no client: its tokens are refused from now on
 	EventMessageRemoved                // no client: frames of a message must be forgotten
+	EventConversationExpired           // no client: frames of a whole conversation must be forgotten
 	EventSeat                          // no client: a session took or left a seat in a chatroom
+	EventMessagesOutlived              // no client: frames of a conversation's messages up to a seq must be forgotten
 )
 
 var eventNames = map[EventKind]string{
@@ -80,7 +82,7 @@ type Event struct {
 	Audience       Audience
 	ConversationID string
 	Seq            int64    // of the message, for events of messages
-	Clients        []string // the audience ToClients
+	Clients        []string // the audience ToClients; else of EventMessage the one who owes it a receipt
 	// Joined begin a stay in the conversation that covers this event; Departed end one that still covers it.
 	Joined, Departed []string
 	// The acting session, which does not get the event: ExceptSession of ExceptClient. Without a
@@ -105,6 +107,12 @@ type Stay struct {
 	ConversationID string
 	From           int64
 	To             int64 // Forever while it lasts
+}
+
+// Belongings is what a node must know of a client to choose its events.
+type Belongings struct {
+	Stays []Stay
+	Seats []Seat
 }
 
 // Forever ends a stay that has not ended.

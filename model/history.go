@@ -10,6 +10,7 @@ type History struct {
 	End        HistoryBound `json:"end,omitzero"`
 	Type       MessageType  `json:"type,omitzero"` // 0: any
 	CustomType int64        `json:"customType,omitzero"`
+	Inbox      bool         `json:"inbox,omitzero"` // of a service: what came up to it, and nothing else
 	// Behind is the id of the message that a cursor goes on from; it may be gone by
 	// then. Empty on the first page; else Start says nothing any more.
 	Behind string `json:"behind,omitzero"`

@@ -45,16 +45,21 @@ type Standing struct {
 	Caller     Caller
 	Kind       Kind
 	Visibility Visibility
-	Member     bool // the acting client is a member
+	Member     bool // the acting client is a member, or was one when it expired
+	Expired    bool // a temporary conversation whose time is over
 }
 
 // Inside reports whether the caller may read and do what members may: a server token passes as one.
 func (s Standing) Inside() bool { return s.Member || s.Caller.Server }
 
-// CheckSee fails with conversation_not_found for whom the conversation does not exist.
+// CheckSee fails with conversation_not_found for whom the conversation does not exist,
+// and with conversation_expired for those who were in it.
 func (s Standing) CheckSee() error {
 	if s.Visibility == Private && !s.Inside() {
 		return ErrConversationNotFound()
+	}
+	if s.Expired {
+		return ErrConversationExpired()
 	}
 	return nil
 }

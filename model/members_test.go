@@ -166,8 +166,8 @@ func TestConversationDraft(t *testing.T) {
 					t.Errorf("members = %v, want the creator first", c.Members)
 				}
 			case tt.field == "full":
-				if !IsCode(err, ConversationFull) {
-					t.Errorf("Check() = %v, want conversation_full", err)
+				if err != nil || !IsCode(c.CheckFits(), ConversationFull) {
+					t.Errorf("Check() = %v, and it fits; want conversation_full", err)
 				}
 			case !errors.As(err, &e) || len(e.Fields) != 1 || e.Fields[0].Field != tt.field:
 				t.Errorf("Check() = %v, want invalid_request for %s", err, tt.field)

@@ -67,6 +67,8 @@ var problems = map[Code]Problem{
 		Explanation: "The body of a request may be 1 MiB. Split it into several."},
 	FileTooLarge: {Status: 413, Title: "File too large",
 		Explanation: "A file may be 25 MiB unless the deployment says otherwise."},
+	RangeNotSatisfiable: {Status: 416, Title: "No such part of the file",
+		Explanation: "The header Range asks for what lies beyond the end of the file, or is malformed. Content-Range says how long the file is."},
 	UnsupportedMediaType: {Status: 415, Title: "Unsupported media type",
 		Explanation: "Send the body as JSON with \"Content-Type: application/json\" (a PATCH also as application/merge-patch+json)."},
 	QueryTooExpensive: {Status: 422, Legacy: 4310, Title: "Query too expensive",

@@ -58,10 +58,10 @@ func (p *patternParser) reference() (*PatternNode, error) {
 	if n > 9 {
 		return nil, errors.New("only the groups 1 to 9 can be referred to")
 	}
-	if p.looks > 0 {
-		return nil, fmt.Errorf("\\%d inside a look-around is not supported", n)
+	if p.looks > 0 || !p.closed[n] {
+		return nil, fmt.Errorf("\\%d must refer to a group before it, neither of them in a look-around", n)
 	}
-	p.refs = append(p.refs, n)
+	p.refs = true
 	return &PatternNode{Op: PatternRef, Index: n, Fold: p.flags.fold}, nil
 }
 

@@ -66,7 +66,7 @@ func ParsePattern(text, options string) (*Pattern, error) {
 	if utf8.RuneCountInString(text) > maxPatternText {
 		return nil, fmt.Errorf("must be at most %d characters", maxPatternText)
 	}
-	p := &patternParser{text: []rune(text), names: make(map[string]bool)}
+	p := &patternParser{text: []rune(text), names: make(map[string]bool), closed: make(map[int]bool)}
 	for _, o := range options {
 		p.flags.set(o, true)
 	}
@@ -84,15 +84,16 @@ func ParsePattern(text, options string) (*Pattern, error) {
 	if size > maxPatternSize {
 		return nil, errors.New("is too large, repetitions multiplied out")
 	}
-	return &Pattern{Root: root, Groups: p.groups, Refs: len(p.refs) > 0, Size: size}, nil
+	return &Pattern{Root: root, Groups: p.groups, Refs: p.refs, Size: size}, nil
 }
 
 // size stops counting once it is too large.
 func (n *PatternNode) size() int {
-	total := 1
+	total := 0
 	for _, sub := range n.Subs {
 		total = min(total+sub.size(), maxPatternSize+1)
 	}
+	total = max(total, 1)
 	if n.Op == PatternRepeat {
 		total *= max(1, n.Max, n.Min)
 		if n.Min == 0 || n.Max < 0 {
@@ -125,22 +126,18 @@ type patternParser struct {
 	pos    int
 	flags  patternFlags
 	groups int
-	looks  int // lookarounds around here
-	refs   []int
+	looks  int // look-arounds around here
 	names  map[string]bool
-	hidden []int // groups inside a lookaround: nothing may refer to them
+
+	closed  map[int]bool // groups that have ended, those inside look-arounds aside: these can be referred to
+	refs    bool         // some are
+	longest int          // the largest bound of a repetition
 }
 
 func (p *patternParser) checkRefs() error {
-	for _, r := range p.refs {
-		if r > p.groups {
-			return fmt.Errorf("\\%d refers to no group", r)
-		}
-		for _, h := range p.hidden {
-			if r == h {
-				return fmt.Errorf("\\%d refers into a look-around, which is not supported", r)
-			}
-		}
+	const storable = 255 // a longer repetition has to be written as several, and groups in it would be captured twice
+	if p.refs && p.longest > storable {
+		return fmt.Errorf("beside a reference to a group a repetition may be at most %d times", storable)
 	}
 	return nil
 }
@@ -202,7 +199,7 @@ func (p *patternParser) concat(depth int) (*PatternNode, error) {
 		if err != nil {
 			return nil, err
 		}
-		if sub.Op != PatternEmpty {
+		if sub != nil {
 			n.Subs = append(n.Subs, sub)
 		}
 	}
@@ -238,7 +235,7 @@ func (p *patternParser) skip() error {
 	return nil
 }
 
-// repeated reads an atom and the quantifier behind it.
+// repeated reads an atom and the quantifier behind it; nil when there is nothing to match.
 func (p *patternParser) repeated(depth int) (*PatternNode, error) {
 	atom, err := p.atom(depth)
 	if err != nil {
@@ -248,7 +245,10 @@ func (p *patternParser) repeated(depth int) (*PatternNode, error) {
 		return nil, err
 	}
 	least, most, ok, err := p.quantifier()
-	if err != nil || !ok {
+	switch {
+	case ok && atom == nil: // (?i)*
+		return nil, errors.New("nothing to repeat")
+	case err != nil || !ok:
 		return atom, err
 	}
 	if p.take("+") {
@@ -291,6 +291,7 @@ func (p *patternParser) quantifier() (least, most int, ok bool, err error) {
 	if most >= 0 && most < least {
 		return 0, 0, false, errors.New("a repetition with its bounds the wrong way round")
 	}
+	p.longest = max(p.longest, least, most)
 	return least, most, true, nil
 }
 
@@ -358,7 +359,7 @@ func (p *patternParser) class(r Runes) *PatternNode {
 
 func class(r Runes) *PatternNode { return &PatternNode{Op: PatternClass, Class: r.storable()} }
 
-// group reads what follows an opening parenthesis.
+// group reads what follows an opening parenthesis; nil when that only sets options.
 func (p *patternParser) group(depth int) (*PatternNode, error) {
 	outside := p.flags
 	defer func() { p.flags = outside }()
@@ -387,7 +388,7 @@ func (p *patternParser) group(depth int) (*PatternNode, error) {
 		}
 		if whole {
 			outside = p.flags // they hold from here on
-			return &PatternNode{Op: PatternEmpty}, nil
+			return nil, nil
 		}
 	}
 	if n.Op == PatternLook {
@@ -405,15 +406,15 @@ func (p *patternParser) group(depth int) (*PatternNode, error) {
 		return sub, nil
 	}
 	n.Subs = []*PatternNode{sub}
+	if n.Op == PatternGroup && p.looks == 0 {
+		p.closed[n.Index] = true
+	}
 	return n, nil
 }
 
 func (p *patternParser) capture(n *PatternNode) {
 	p.groups++
 	n.Op, n.Index = PatternGroup, p.groups
-	if p.looks > 0 {
-		p.hidden = append(p.hidden, p.groups)
-	}
 }
 
 // name reads that of a group. Nothing can refer to it by name, but it must be one.
@@ -435,7 +436,7 @@ func (p *patternParser) name() error {
 
 // options reads i, m, s, x and - up to a colon, or to the closing parenthesis: then whole is true.
 func (p *patternParser) options() (whole bool, err error) {
-	on, start := true, p.pos
+	on := true
 	for {
 		c := p.next()
 		p.pos++
@@ -443,9 +444,9 @@ func (p *patternParser) options() (whole bool, err error) {
 		case c == '-' && on:
 			on = false
 		case p.flags.set(c, on):
-		case c == ':' && p.pos-1 > start:
+		case c == ':':
 			return false, nil
-		case c == ')' && p.pos-1 > start:
+		case c == ')':
 			return true, nil
 		default:
 			return false, errors.New("this kind of group is not supported")

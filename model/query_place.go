@@ -107,8 +107,8 @@ func attributeDate(v jsontext.Value) (time.Time, bool) {
 	if !ok || !attributeDateForm.MatchString(iso) {
 		return time.Time{}, false
 	}
-	t, err := time.Parse(time.RFC3339Nano, iso)
-	return t.UTC(), err == nil && !strings.HasPrefix(iso, "0000")
+	t, err := ParseTime(iso)
+	return t.Time, err == nil && !strings.HasPrefix(iso, "0000")
 }
 
 var attributeDateForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$`)

@@ -72,8 +72,6 @@ func DecideLogin(l Login, known, holder *KnownSession) LoginOutcome {
 		return Conflicted
 	case known.Spent:
 		return Spent
-	case l.Reopen && holder != nil && holder.ID != known.ID:
-		return Refused
 	}
-	return Reconnected
+	return Reconnected // it keeps its first tag, whatever it says, and nobody else holds that
 }

@@ -38,5 +38,6 @@ openapi-client-ts:
 openapi-client-go:
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cp openapi/client/use.go.txt "$$dir/use.go" && \
 	go run $(OAPI_CODEGEN) -generate types,client -package client -o "$$dir/client.go" openapi/openapi.json && \
-	cd "$$dir" && go mod init client >/dev/null 2>&1 && go mod tidy >/dev/null 2>&1 && go vet ./... && \
+	cd "$$dir" && { go mod init client && go mod edit -require github.com/oapi-codegen/runtime@v1.8.0 && go mod tidy; } >/dev/null 2>&1 && \
+	go vet ./... && \
 	echo "clients in TypeScript and Go compile"

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/lib/pq"
@@ -24,7 +25,7 @@ const (
 	c.created_at, c.updated_at, c.last_message_at, c.expires_at, c.seq,
 	m.client_id, m.muted, m.role, m.read_seq, GREATEST(m.read_seq, c.trimmed_seq) AS behind,
 	COALESCE(c.last_message_at, c.created_at) AS activity,
-	GREATEST(c.seq - GREATEST(m.read_seq, c.trimmed_seq) - m.uncounted, 0) AS unread,
+	CASE WHEN m.client_id IS NULL THEN 0 ELSE ` + unreadCount + ` END AS unread,
 	$2 OR m.client_id IS NOT NULL AS inside`
 
 	seenAll = `
@@ -34,24 +35,30 @@ const (
 	u.client_id, u.muted, u.role, u.unread, u.client_id IS NOT NULL AND u.unread > 0 AND ` + mentioned + `,
 	CASE WHEN u.client_id IS NOT NULL AND u.member_count = 2 AND p.read > 0 THEN CASE WHEN p.read = l.seq THEN l.sent_at ELSE (
 		SELECT sent_at FROM messages WHERE conversation_id = u.id AND seq = p.read) END END,
+	CASE WHEN u.client_id IS NOT NULL AND u.member_count = 2 AND p.delivered > p.read THEN (
+		SELECT sent_at FROM messages WHERE conversation_id = u.id AND seq = p.delivered) END,
 	l.seq, l.sender, l.sent_at, l.type, l.custom_type, l.content, l.idem_key, l.updated_at, l.recalled_at, l.moderated`
 
-	// p is who the members are, and how far the other of two has read; l the last message.
+	// p is who the members are, and how far the other of two has read and received; l the last message.
 	seenDetails = `
 	LEFT JOIN LATERAL (
-		SELECT array_agg(i.client_id) AS ids, max(i.read_seq) FILTER (WHERE i.client_id <> u.client_id) AS read FROM (
-			SELECT client_id, read_seq FROM members
+		SELECT array_agg(i.client_id) AS ids, max(i.read_seq) FILTER (WHERE i.client_id <> u.client_id) AS read,
+		       max(i.delivered_seq) FILTER (WHERE i.client_id <> u.client_id) AS delivered FROM (
+			SELECT client_id, read_seq, delivered_seq FROM members
 			WHERE u.inside AND u.kind IN (1, 4) AND ($3 OR u.member_count = 2) AND conversation_id = u.id
 			ORDER BY client_id
 		) i
 	) p ON true
 	LEFT JOIN LATERAL (
 		-- Nearly always the last one is there. Only looking backwards would read a whole page of the index.
-		SELECT * FROM messages WHERE $4 AND u.inside AND conversation_id = u.id AND seq = u.seq AND type <> 0
+		SELECT * FROM messages WHERE $4 AND u.inside AND u.kind <> 3 AND conversation_id = u.id AND seq = u.seq AND type <> 0
 		UNION ALL
-		(SELECT * FROM messages WHERE $4 AND u.inside AND conversation_id = u.id AND seq < u.seq AND type <> 0
+		(SELECT * FROM messages WHERE $4 AND u.inside AND u.kind <> 3 AND conversation_id = u.id AND seq < u.seq AND type <> 0
 		   AND NOT EXISTS (SELECT 1 FROM messages WHERE conversation_id = u.id AND seq = u.seq AND type <> 0)
 		 ORDER BY seq DESC LIMIT 1)
+		UNION ALL
+		SELECT * FROM messages WHERE $4 AND u.inside AND u.kind = 3 AND conversation_id = u.id
+		   AND seq = service_last(u.id, $1, u.client_id IS NOT NULL, u.seq)
 		LIMIT 1
 	) l ON true`
 )
@@ -66,6 +73,7 @@ type seenRow struct {
 	unread    int64
 	mentioned bool
 	readAt    *model.Time
+	delivered *model.Time // nil unless later than readAt
 
 	seq, customType sql.NullInt64
 	sender, key     sql.NullString
@@ -80,7 +88,7 @@ func (r *seenRow) scan(rows *sql.Rows) error {
 	c := &r.c
 	return rows.Scan(&c.ID, &c.Kind, &c.Name, &c.Creator, (*[]byte)(&c.Attributes), &c.Visibility, &c.Unique, &c.MemberCount,
 		&c.CreatedAt, &c.UpdatedAt, &c.LastMessageAt, &c.ExpiresAt, &r.members,
-		&r.viewer, &r.muted, &r.role, &r.unread, &r.mentioned, &r.readAt,
+		&r.viewer, &r.muted, &r.role, &r.unread, &r.mentioned, &r.readAt, &r.delivered,
 		&r.seq, &r.sender, &r.sentAt, &r.typ, &r.customType, &r.content, &r.key, &r.updated, &r.recall, &r.moderated)
 }
 
@@ -94,7 +102,10 @@ func (r *seenRow) conversation() *model.Conversation {
 		c.Viewer = &model.Viewer{
 			Muted: r.muted.Bool, Role: model.Role(r.role.Int16),
 			UnreadMessagesCount: r.unread, UnreadMessagesMentioned: r.mentioned,
-			LastDeliveredAt: r.readAt, LastReadAt: r.readAt, // who has read it has received it
+			LastDeliveredAt: r.delivered, LastReadAt: r.readAt,
+		}
+		if r.delivered == nil {
+			c.LastDeliveredAt = r.readAt // who has read it has received it
 		}
 	}
 	if r.sender.Valid {
@@ -143,6 +154,9 @@ func (s *Store) Conversation(ctx context.Context, caller model.Caller, id string
 	if len(found) == 0 {
 		return nil, model.ErrConversationNotFound()
 	}
+	if c := found[0]; c.ExpiresAt != nil && !c.ExpiresAt.After(time.Now()) {
+		return nil, model.ErrConversationExpired()
+	}
 	return found[0], nil
 }
 
@@ -175,7 +189,8 @@ func (s *Store) Conversations(ctx context.Context, q OwnConversations) ([]*model
 	const query = `SELECT ` + seenAll + ` FROM (
 			SELECT ` + seenColumns + `
 			-- OFFSET 0: one look by primary key for each, whatever the planner believes about the tables.
-			FROM members m CROSS JOIN LATERAL (SELECT * FROM conversations WHERE id = m.conversation_id OFFSET 0) c
+			FROM members m CROSS JOIN LATERAL (
+				SELECT * FROM conversations WHERE id = m.conversation_id AND (expires_at IS NULL OR expires_at > now()) OFFSET 0) c
 			WHERE m.client_id = $1
 			  AND ($5::timestamptz IS NULL OR COALESCE(c.last_message_at, c.created_at) < $5
 			       OR COALESCE(c.last_message_at, c.created_at) = $5 AND c.id > $6)
@@ -199,7 +214,7 @@ func (s *Store) Conversations(ctx context.Context, q OwnConversations) ([]*model
 // whether it may know of it is theirs too. It fails with conversation_not_found when there is none.
 func (s *Store) Standing(ctx context.Context, caller model.Caller, id string) (model.Standing, error) {
 	const query = `
-		SELECT c.kind, c.visibility, m.client_id IS NOT NULL AS member
+		SELECT c.kind, c.visibility, m.client_id IS NOT NULL AS member, COALESCE(c.expires_at <= now(), false) AS expired
 		FROM conversations c LEFT JOIN members m ON m.conversation_id = c.id AND m.client_id = $2
 		WHERE c.id = $1`
 	if !storableID(id) {
@@ -209,11 +224,12 @@ func (s *Store) Standing(ctx context.Context, caller model.Caller, id string) (m
 		Kind       model.Kind       `db:"kind"`
 		Visibility model.Visibility `db:"visibility"`
 		Member     bool             `db:"member"`
+		Expired    bool             `db:"expired"`
 	}
 	if err := s.get(ctx, &row, query, id, null(caller.Client)); err != nil {
 		return model.Standing{}, fmt.Errorf("read a standing: %w", explain(err, model.ErrConversationNotFound()))
 	}
-	return model.Standing{Caller: caller, Kind: row.Kind, Visibility: row.Visibility, Member: row.Member}, nil
+	return model.Standing{Caller: caller, Kind: row.Kind, Visibility: row.Visibility, Member: row.Member, Expired: row.Expired}, nil
 }
 
 // LockedConversation is a conversation whose row stays locked until the end of the
@@ -230,6 +246,7 @@ type LockedConversation struct {
 	Unique      bool             `db:"is_unique"`
 	MemberCount int              `db:"member_count"`
 	Seq         int64            `db:"seq"`
+	Expired     bool             `db:"expired"`
 	Now         model.Time       `db:"-"` // when the lock was taken, by the database's clock
 }
 
@@ -237,7 +254,8 @@ type LockedConversation struct {
 // with conversation_not_found when there is none. It comes before any lock on members.
 func (s *Store) LockConversation(ctx context.Context, caller model.Caller, id string) (*LockedConversation, error) {
 	const lock = `
-		SELECT id, kind, visibility, name, creator, attributes, is_unique, member_count, seq
+		SELECT id, kind, visibility, name, creator, attributes, is_unique, member_count, seq,
+		       COALESCE(expires_at <= now(), false) AS expired
 		FROM conversations WHERE id = $1 FOR UPDATE`
 	// A statement of its own: it must see what was committed while we waited.
 	const look = `
@@ -258,7 +276,7 @@ func (s *Store) LockConversation(ctx context.Context, caller model.Caller, id st
 		return nil, fmt.Errorf("lock a conversation: %w", err)
 	}
 	c.Now = now.Now
-	c.Standing = model.Standing{Caller: caller, Kind: c.Kind, Visibility: c.Visibility, Member: now.Member}
+	c.Standing = model.Standing{Caller: caller, Kind: c.Kind, Visibility: c.Visibility, Member: now.Member, Expired: c.Expired}
 	return &c, nil
 }
 
@@ -266,12 +284,13 @@ func (s *Store) LockConversation(ctx context.Context, caller model.Caller, id st
 func (s *Store) InsertConversation(ctx context.Context, c *model.NewConversation, key []byte) (model.Time, error) {
 	const query = `
 		INSERT INTO conversations (id, kind, name, creator, attributes, visibility, is_unique, unique_key, member_count,
-		                           created_at, updated_at)
-		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, t.now, t.now
+		                           created_at, updated_at, expires_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, t.now, t.now, t.now + make_interval(secs => $10)
 		FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS now) t
 		RETURNING created_at`
 	var at model.Time
-	err := s.get(ctx, &at, query, c.ID, c.Kind, c.Name, c.Creator, string(c.Attributes), c.Visibility, c.Unique, key, len(c.Members))
+	err := s.get(ctx, &at, query, c.ID, c.Kind, c.Name, c.Creator, string(c.Attributes), c.Visibility, c.Unique, key, len(c.Members),
+		null(c.TTL.Seconds()))
 	if err != nil {
 		return model.Time{}, fmt.Errorf("insert a conversation: %w", err)
 	}
@@ -291,12 +310,21 @@ func (s *Store) LockUniqueKey(ctx context.Context, key []byte) error {
 
 // UniqueConversation returns the id of the conversation that holds a unique key; empty when none does.
 func (s *Store) UniqueConversation(ctx context.Context, key []byte) (string, error) {
-	const query = `SELECT id FROM conversations WHERE unique_key = $1`
+	const query = `SELECT id FROM conversations WHERE unique_key = $1 AND (expires_at IS NULL OR expires_at > now())`
 	var id string
 	if err := s.get(ctx, &id, query, key); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("find a unique conversation: %w", err)
 	}
 	return id, nil
+}
+
+// FreeUniqueKey takes a key from a temporary conversation that has expired. The key must be locked.
+func (s *Store) FreeUniqueKey(ctx context.Context, key []byte) error {
+	const query = `UPDATE conversations SET unique_key = NULL WHERE unique_key = $1 AND expires_at <= now()`
+	if _, err := s.exec(ctx, query, key); err != nil {
+		return fmt.Errorf("free a unique key: %w", err)
+	}
+	return nil
 }
 
 // SetUniqueKey gives a conversation its key, nil takes it away.
@@ -323,11 +351,17 @@ func (s *Store) DeleteMessages(ctx context.Context, id string, limit int) (int64
 	const mentions = `
 		DELETE FROM mentions WHERE conversation_id = $1 AND seq <= (
 			SELECT max(seq) FROM (SELECT seq FROM messages WHERE conversation_id = $1 ORDER BY seq LIMIT $2) t)`
+	const readers = `
+		DELETE FROM message_readers WHERE conversation_id = $1 AND seq <= (
+			SELECT max(seq) FROM (SELECT seq FROM messages WHERE conversation_id = $1 ORDER BY seq LIMIT $2) t)`
 	const messages = `
 		DELETE FROM messages WHERE conversation_id = $1 AND seq <= (
 			SELECT max(seq) FROM (SELECT seq FROM messages WHERE conversation_id = $1 ORDER BY seq LIMIT $2) t)`
 	if _, err := s.exec(ctx, mentions, id, limit); err != nil {
 		return 0, fmt.Errorf("delete mentions: %w", err)
+	}
+	if _, err := s.exec(ctx, readers, id, limit); err != nil {
+		return 0, fmt.Errorf("delete messages' readers: %w", err)
 	}
 	n, err := s.exec(ctx, messages, id, limit)
 	if err != nil {
@@ -342,6 +376,8 @@ func (s *Store) DeleteConversation(ctx context.Context, id string) error {
 	for _, query := range []string{
 		`DELETE FROM mentions WHERE conversation_id = $1`,
 		`DELETE FROM seats WHERE conversation_id = $1`,
+		`DELETE FROM message_readers WHERE conversation_id = $1`,
+		`DELETE FROM broadcasts WHERE conversation_id = $1`,
 		`DELETE FROM conversations WHERE id = $1`,
 	} {
 		if _, err := s.exec(ctx, query, id); err != nil {

@@ -43,7 +43,7 @@ func unavailable(err error) bool {
 	if e := pq.As(err); e != nil {
 		switch e.Code {
 		case pqerror.AdminShutdown, pqerror.CrashShutdown, pqerror.CannotConnectNow, pqerror.TooManyConnections,
-			pqerror.IdleInTransactionSessionTimeout:
+			pqerror.IdleInTransactionSessionTimeout, pqerror.LockNotAvailable: // a lock that does not come in time is the database's trouble
 			return true
 		}
 		return e.Code.Class() == "08" // connection exception

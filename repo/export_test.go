@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+
+	"parley/model"
 )
 
 // OpenSilent is Open with a limit of its own on how long the server may say nothing.
@@ -40,3 +42,9 @@ func (s *Store) Prepared() int {
 
 // DSNConfig is what a connection is made with.
 func DSNConfig(dsn string) (pq.Config, error) { return config(dsn, poolLimits) }
+
+// Advanced is a pattern as PostgreSQL gets it.
+func Advanced(p *model.Pattern) string { return advanced(p) }
+
+// Compiled is the statement of a query.
+func Compiled(q ConversationQuery) (string, []any) { return q.compile() }

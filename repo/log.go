@@ -32,7 +32,8 @@ func (s *Store) Log(ctx context.Context) (LogState, error) {
 // that a transaction does. It also keeps the stays: those in Joined must be rows
 // of members already, and their stay begins to cover this event; those in Departed
 // are moved from members to past_stays, where the stay still covers this event. A
-// Seat must be a row of seats already, and begins behind this event.
+// Seat must be a row of seats already, and begins behind this event. A message to
+// everyone has its place noted in broadcasts.
 func (s *Store) Append(ctx context.Context, events ...*model.Event) error {
 	head, err := s.insertEvents(ctx, events)
 	if err != nil {
@@ -88,6 +89,12 @@ func (s *Store) keepStays(ctx context.Context, e *model.Event) error {
 	if e.Seat != nil && e.Seat.ConversationID != "" {
 		const sit = `UPDATE seats SET from_position = $3 WHERE client_id = $1 AND session_id = $2`
 		if _, err := s.exec(ctx, sit, e.Seat.ClientID, e.Seat.Session, e.Position); err != nil {
+			return err
+		}
+	}
+	if e.Kind == model.EventMessage && e.Audience == model.ToEveryone {
+		const place = `UPDATE broadcasts SET position = $3 WHERE conversation_id = $1 AND seq = $2`
+		if _, err := s.exec(ctx, place, e.ConversationID, e.Seq, e.Position); err != nil {
 			return err
 		}
 	}
@@ -269,15 +276,9 @@ func (s *Store) ClientEvents(ctx context.Context, client string, seat *model.Sea
 	return out, nil
 }
 
-// Belongings is what a node must know of a client to choose its events.
-type Belongings struct {
-	Stays []model.Stay
-	Seats []model.Seat
-}
-
 // Belongings returns the stays of clients, the ended ones too if they ended behind
 // position since, their seats, and the position as of which all of it is true.
-func (s *Store) Belongings(ctx context.Context, clients []string, since int64) (asOf int64, found map[string]Belongings, err error) {
+func (s *Store) Belongings(ctx context.Context, clients []string, since int64) (asOf int64, found map[string]model.Belongings, err error) {
 	// One statement, so one snapshot: the position belongs to the rows.
 	const query = `
 		SELECT h.position, c.client_id, s.conversation_id, s.f, s.t, s.session_id
@@ -295,7 +296,7 @@ func (s *Store) Belongings(ctx context.Context, clients []string, since int64) (
 		return 0, nil, fmt.Errorf("load stays: %w", err)
 	}
 	defer rows.Close()
-	found = make(map[string]Belongings, len(clients))
+	found = make(map[string]model.Belongings, len(clients))
 	for rows.Next() {
 		var client string
 		var conversation, session sql.NullString

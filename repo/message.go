@@ -49,12 +49,16 @@ func allMessages(rows []messageRow) []*model.Message {
 // history. It fails with conversation_not_found, not_a_member and, for a message
 // that was deleted too, message_not_found.
 func (s *Store) Message(ctx context.Context, caller model.Caller, conversationID, messageID string) (*model.Message, error) {
-	if err := s.checkHistory(ctx, caller, conversationID); err != nil {
+	standing, err := s.checkHistory(ctx, caller, conversationID)
+	if err != nil {
 		return nil, err
 	}
 	seq, ok := model.ParseMessageID(conversationID, messageID)
 	if !ok {
 		return nil, model.ErrMessageNotFound()
+	}
+	if err := s.CheckShown(ctx, standing, conversationID, seq); err != nil {
+		return nil, err
 	}
 	const query = `SELECT ` + messageColumns + ` FROM messages m
 		WHERE m.conversation_id = $1 AND m.seq = $2 AND m.type <> 0`
@@ -70,15 +74,28 @@ func (s *Store) Message(ctx context.Context, caller model.Caller, conversationID
 // travelled, and whether there are more. Deleted ones are not among them. It fails
 // with conversation_not_found, not_a_member and, for the id of a bound that is none, message_not_found.
 func (s *Store) History(ctx context.Context, caller model.Caller, conversationID string, h model.History, limit int) (page []*model.Message, more bool, err error) {
-	if err := s.checkHistory(ctx, caller, conversationID); err != nil {
+	standing, err := s.checkHistory(ctx, caller, conversationID)
+	if err == nil && h.Inbox {
+		err = standing.CheckService("id")
+		standing.Caller.Client = "" // it is nobody's view
+	}
+	if err != nil {
 		return nil, false, err
 	}
-	first, last, err := s.historyRange(ctx, conversationID, h)
+	first, last, err := s.historyRange(ctx, standing, conversationID, h)
 	if err != nil || first > last || h.Empty() {
 		return nil, false, err
 	}
 	query, filter := historyQuery(h)
-	args := append([]any{conversationID, first, last, limit + 1}, filter...)
+	args := []any{conversationID, first, last, limit + 1}
+	switch {
+	case h.Inbox:
+		query, filter = viewQuery(h)
+	case standing.Kind == model.Service && !caller.System():
+		query, filter = viewQuery(h)
+		args = append(args, caller.Client, standing.Member)
+	}
+	args = append(args, filter...)
 	var rows []messageRow
 	if err := s.selectAll(ctx, &rows, query, args...); err != nil {
 		return nil, false, fmt.Errorf("history: %w", err)
@@ -111,13 +128,13 @@ func historyQuery(h model.History) (query string, filter []any) {
 }
 
 // historyRange is the seqs of the first and the last message that lie within the bounds, if any do.
-func (s *Store) historyRange(ctx context.Context, conversationID string, h model.History) (first, last int64, err error) {
+func (s *Store) historyRange(ctx context.Context, standing model.Standing, conversationID string, h model.History) (first, last int64, err error) {
 	older, newer := h.Bounds()
 	first, last = math.MinInt64, math.MaxInt64
 	known := h.Behind != "" // by the first page; what has gone since still marks its place
 	switch {
 	case older.ID != "":
-		if first, err = s.boundSeq(ctx, conversationID, older.ID, known); !older.Closed {
+		if first, err = s.boundSeq(ctx, standing, conversationID, older.ID, known); !older.Closed {
 			first++
 		}
 	case older.Time != "":
@@ -128,7 +145,7 @@ func (s *Store) historyRange(ctx context.Context, conversationID string, h model
 	}
 	switch {
 	case newer.ID != "":
-		if last, err = s.boundSeq(ctx, conversationID, newer.ID, known); !newer.Closed {
+		if last, err = s.boundSeq(ctx, standing, conversationID, newer.ID, known); !newer.Closed {
 			last--
 		}
 	case newer.Time != "":
@@ -138,7 +155,7 @@ func (s *Store) historyRange(ctx context.Context, conversationID string, h model
 	return first, last, err
 }
 
-func (s *Store) boundSeq(ctx context.Context, conversationID, id string, known bool) (int64, error) {
+func (s *Store) boundSeq(ctx context.Context, standing model.Standing, conversationID, id string, known bool) (int64, error) {
 	seq, ok := model.ParseMessageID(conversationID, id)
 	if !ok {
 		return 0, model.ErrMessageNotFound()
@@ -150,7 +167,7 @@ func (s *Store) boundSeq(ctx context.Context, conversationID, id string, known b
 	if err := s.get(ctx, &seq, query, conversationID, seq); err != nil {
 		return 0, fmt.Errorf("history: %w", explain(err, model.ErrMessageNotFound()))
 	}
-	return seq, nil
+	return seq, s.CheckShown(ctx, standing, conversationID, seq)
 }
 
 // seqAt is the seq from which on messages were sent at a time or later.
@@ -166,10 +183,10 @@ func (s *Store) seqAt(ctx context.Context, conversationID string, at func() (tim
 }
 
 // checkHistory fails unless the caller may read the history of a conversation.
-func (s *Store) checkHistory(ctx context.Context, caller model.Caller, conversationID string) error {
+func (s *Store) checkHistory(ctx context.Context, caller model.Caller, conversationID string) (model.Standing, error) {
 	standing, err := s.Standing(ctx, caller, conversationID)
 	if err != nil {
-		return err
+		return standing, err
 	}
-	return standing.CheckHistory()
+	return standing, standing.CheckHistory()
 }

@@ -181,29 +181,32 @@ func (q *compiler) columnEqual(c *model.Condition, col column) string {
 	if c.Field.Column == model.QueryKind {
 		return q.kindEqual(c.Values)
 	}
+	by := byType(c.Values)
 	var parts []string
-	var texts []string
-	for _, v := range c.Values {
-		switch {
-		case v.Type == model.TypeNull && col.nullable:
-			parts = append(parts, col.sql+" IS NULL")
-		case v.Type != col.typ:
-		case v.Type == model.TypeString:
-			texts = append(texts, v.Text)
-		case v.Type == model.TypeBoolean && v.Bool:
-			parts = append(parts, col.sql)
-		case v.Type == model.TypeBoolean:
-			parts = append(parts, "NOT "+col.sql)
-		default:
-			parts = append(parts, col.sql+" = "+q.scalar(v))
-		}
+	if by.null && col.nullable {
+		parts = append(parts, col.sql+" IS NULL")
 	}
-	switch len(texts) {
-	case 0:
-	case 1:
-		parts = append(parts, col.sql+" = "+q.arg(texts[0], "text"))
-	default:
-		parts = append(parts, col.sql+" = ANY ("+q.arg(pq.Array(texts), "text[]")+")")
+	var list []string
+	var typ string
+	switch col.typ {
+	case model.TypeBoolean:
+		if by.hasTrue {
+			parts = append(parts, col.sql)
+		}
+		if by.hasFalse {
+			parts = append(parts, "NOT "+col.sql)
+		}
+	case model.TypeString:
+		list, typ = by.texts, "text"
+	case model.TypeNumber:
+		list, typ = by.numbers, "numeric"
+	case model.TypeDate:
+		list, typ = by.dates, "timestamptz"
+	}
+	if len(list) == 1 {
+		parts = append(parts, col.sql+" = "+q.arg(list[0], typ))
+	} else if len(list) > 1 {
+		parts = append(parts, col.sql+" = ANY ("+q.arg(pq.Array(list), typ+"[]")+")")
 	}
 	return anyOf(parts)
 }
@@ -270,19 +273,18 @@ func (q *compiler) membersLeaf(c *model.Condition) string {
 	case model.CondSize:
 		return "c.member_count = " + q.arg(c.Size, "bigint")
 	case model.CondEqual:
+		by := byType(c.Values)
 		var parts []string
-		clients := textsOf(c.Values)
-		if len(clients) > 0 {
-			parts = append(parts, "EXISTS ("+these+"ANY ("+q.arg(pq.Array(clients), "text[]")+"))")
+		if len(by.texts) > 0 {
+			parts = append(parts, "EXISTS ("+these+"ANY ("+q.arg(pq.Array(by.texts), "text[]")+"))")
 		}
-		for _, v := range c.Values {
-			if list, ok := clientList(v); ok {
-				parts = append(parts, q.exactly(list))
-			}
+		if len(by.arrays) > 0 { // exactly these members, in any order
+			parts = append(parts, "to_jsonb(ARRAY(SELECT x.client_id FROM members x WHERE x.conversation_id = c.id ORDER BY x.client_id)) = ANY ("+
+				q.arg(pq.Array(sortedLists(by.arrays)), "jsonb[]")+")")
 		}
 		return anyOf(parts)
 	case model.CondAll:
-		clients := textsOf(c.Values)
+		clients := byType(c.Values).texts
 		slices.Sort(clients)
 		clients = slices.Compact(clients)
 		switch {
@@ -301,30 +303,17 @@ func (q *compiler) membersLeaf(c *model.Condition) string {
 	return "false"
 }
 
-// exactly asks for these members and no others, in any order.
-func (q *compiler) exactly(clients []string) string {
-	slices.Sort(clients)
-	return "(c.member_count = " + q.arg(len(clients), "bigint") +
-		" AND ARRAY(SELECT x.client_id FROM members x WHERE x.conversation_id = c.id ORDER BY x.client_id) = " +
-		q.arg(pq.Array(clients), "text[]") + ")"
-}
-
-func textsOf(values []model.QueryValue) []string {
-	var texts []string
-	for _, v := range values {
-		if v.Type == model.TypeString {
-			texts = append(texts, v.Text)
+// sortedLists puts arrays of client ids in order. What is none matches nothing as it is.
+func sortedLists(arrays []string) []string {
+	var out []string
+	for _, raw := range arrays {
+		var list []string
+		if err := json.Unmarshal([]byte(raw), &list); err == nil {
+			slices.Sort(list)
+			sorted, _ := json.Marshal(append([]string{}, list...)) // strings always can be
+			raw = string(sorted)
 		}
+		out = append(out, raw)
 	}
-	return texts
-}
-
-// clientList reads an array of strings.
-func clientList(v model.QueryValue) ([]string, bool) {
-	if v.Type != model.TypeArray {
-		return nil, false
-	}
-	list := []string{}
-	err := json.Unmarshal(v.JSON, &list) // a null in it becomes "", which no client is called
-	return list, err == nil
+	return out
 }

@@ -13,7 +13,7 @@ const maxBound = 255
 // advanced writes a pattern as a regular expression of PostgreSQL (an ARE). Every
 // character is written as its code, so that nothing in it means anything else there.
 func advanced(p *model.Pattern) string {
-	w := &areWriter{captures: p.Refs}
+	w := &areWriter{captures: p.Refs, numbers: make(map[int]int)}
 	var folded bool
 	walkPattern(p.Root, func(n *model.PatternNode) { folded = folded || n.Fold })
 	if folded {
@@ -34,6 +34,7 @@ type areWriter struct {
 	out      strings.Builder
 	captures bool // whether groups must be: PostgreSQL is far faster without
 	looks    int
+	numbers  map[int]int // of groups, as PostgreSQL counts them: none inside a look-around
 }
 
 func (w *areWriter) node(n *model.PatternNode) {
@@ -51,14 +52,15 @@ func (w *areWriter) node(n *model.PatternNode) {
 	case model.PatternRepeat:
 		w.repeat(n)
 	case model.PatternGroup:
-		if w.captures && w.looks == 0 { // inside a look-around PostgreSQL captures nothing, nor does it count
+		if w.captures && w.looks == 0 {
+			w.numbers[n.Index] = len(w.numbers) + 1
 			w.within("(", n)
 		} else {
 			w.within("(?:", n)
 		}
 	case model.PatternRef:
 		// Apart from a digit behind it.
-		_, _ = fmt.Fprintf(&w.out, `(?:\%d)`, n.Index)
+		_, _ = fmt.Fprintf(&w.out, `(?:\%d)`, w.numbers[n.Index])
 	case model.PatternLook:
 		w.looks++
 		w.within("(?"+lookSign(n), n)

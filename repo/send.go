@@ -34,6 +34,8 @@ type Send struct {
 	ExceptSession string
 	ExceptAll     bool
 	Shed          model.Shed
+	FileID        string // of ours, which the message holds; empty: none
+	Receipt       bool   // wanted by the sender
 }
 
 // Placed is where a stored message ended up.
@@ -41,6 +43,8 @@ type Placed struct {
 	Position int64
 	Seq      int64
 	SentAt   model.Time
+	// Receiver owes the message a receipt; empty: nobody does.
+	Receiver string
 }
 
 // Writer stores messages over a connection of its own, made for one statement: the
@@ -87,19 +91,20 @@ func (r *Refused) Unwrap() error { return r.err }
 // consecutive positions in their order. It fails with *Refused when something in
 // the batch may not be stored: ExplainSends tells what. A key may occur once.
 func (w *Writer) Store(ctx context.Context, sends []Send) ([]Placed, error) {
-	const query = `SELECT head, base, sent FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-		$13, $14, $15, $16, $17, $18, $19, $20, $21)`
+	const query = `SELECT head, base, sent, receiver FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+		$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`
 	b := newBatch(sends)
 	var head int64
 	var base pq.Int64Array
 	var sent timeArray
+	var receivers pq.StringArray
 	var err error
 	if w.stmt == nil {
 		if w.stmt, err = w.db.PrepareContext(ctx, query); err != nil {
 			return nil, fmt.Errorf("store messages: %w", away(err))
 		}
 	}
-	err = w.stmt.QueryRowContext(ctx, b.args()...).Scan(&head, &base, &sent)
+	err = w.stmt.QueryRowContext(ctx, b.args()...).Scan(&head, &base, &sent, &receivers)
 	if err != nil {
 		if e := pq.As(err); e != nil && (e.Code == "PA001" || e.Code == "PA002" || e.Code == pqerror.UniqueViolation ||
 			e.Code == pqerror.TRDeadlockDetected || e.Code == pqerror.TRSerializationFailure) {
@@ -111,6 +116,9 @@ func (w *Writer) Store(ctx context.Context, sends []Send) ([]Placed, error) {
 	for i := range sends {
 		c := b.index[i]
 		placed[i] = Placed{Position: head + int64(i) + 1, Seq: base[c-1] + b.rank[i], SentAt: sent[c-1]}
+		if receivers != nil {
+			placed[i].Receiver = receivers[i]
+		}
 	}
 	return placed, nil
 }
@@ -166,12 +174,12 @@ func newBatch(sends []Send) *batch {
 func (b *batch) args() []any {
 	n := len(b.sends)
 	var (
-		conversation, from, content, key, push, except = texts(n), texts(n), texts(n), texts(n), texts(n), texts(n)
-		types, shed, custom                            = make([]int64, n), make([]int64, n), make([]sql.Null[int64], n)
-		all                                            = make([]bool, n)
-		digest                                         = make(bytesArray, n)
-		mentionOf                                      []int64
-		mentioned                                      = texts(0)
+		conversation, from, content, key, push, file, except = texts(n), texts(n), texts(n), texts(n), texts(n), texts(n), texts(n)
+		types, shed, custom                                  = make([]int64, n), make([]int64, n), make([]sql.Null[int64], n)
+		all, receipt                                         = make([]bool, n), make([]bool, n)
+		digest                                               = make(bytesArray, n)
+		mentionOf                                            []int64
+		mentioned                                            = texts(0)
 	)
 	for i := range b.sends {
 		s := &b.sends[i]
@@ -180,12 +188,13 @@ func (b *batch) args() []any {
 		content.add(string(s.Content), true)
 		key.add(s.Key, s.Key != "")
 		push.add(string(s.Push), s.Push != nil)
+		file.add(s.FileID, s.FileID != "")
 		session := s.ExceptSession
 		if s.ExceptAll {
 			session = "" // all of them, the acting one included
 		}
 		except.add(session, s.ExceptAll || session != "")
-		types[i], shed[i], all[i], digest[i] = int64(s.Type), int64(s.Shed), s.MentionAll, s.Digest
+		types[i], shed[i], all[i], receipt[i], digest[i] = int64(s.Type), int64(s.Shed), s.MentionAll, s.Receipt, s.Digest
 		custom[i] = null(s.CustomType)
 		for _, m := range s.Mentions {
 			mentionOf = append(mentionOf, int64(i+1))
@@ -205,7 +214,7 @@ func (b *batch) args() []any {
 	return []any{
 		ids, pq.Array(b.count), senderIn, sender, pq.Array(times), pq.Array(exempt),
 		conversation, pq.Array(b.index), pq.Array(b.rank), from, pq.Array(types), pq.Array(custom),
-		content, pq.Array(all), key, digest, push, except, pq.Array(shed), nonNil(mentionOf), mentioned,
+		content, pq.Array(all), key, digest, push, file, except, pq.Array(shed), pq.Array(receipt), nonNil(mentionOf), mentioned,
 	}
 }
 

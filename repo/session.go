@@ -28,6 +28,7 @@ type SessionRow struct {
 	Acked          int64          `db:"acked"`
 	SpentAt        *model.Time    `db:"spent_at"`
 	EvictedBy      sql.NullString `db:"evicted_by"`
+	Watches        bool           `db:"watches"` // it subscribes to presence; only LoginSessions fills it in
 }
 
 const sessionColumns = `client_id, id, tag, anonymous, opened_at, last_seen_at, remote_addr, node, disconnected_at,
@@ -43,10 +44,19 @@ func (s *Store) LockClients(ctx context.Context, clients []string) error {
 	return err
 }
 
-// SeeClients notes that clients open a stream.
+// SeeClients notes that clients open a stream, and locks them as LockClients does.
 func (s *Store) SeeClients(ctx context.Context, clients []string, now model.Time) error {
+	// Of the broadcasts to everyone only the newest valid one concerns a client that was never seen.
 	const query = `
-		UPDATE clients SET first_seen_at = COALESCE(first_seen_at, $2), last_seen_at = $2 WHERE id = ANY ($1)`
+		INSERT INTO clients (id, first_seen_at, last_seen_at, broadcasts_after)
+		SELECT id, $2, $2, b.after
+		FROM unnest($1::text[]) AS c(id), (SELECT COALESCE(
+			(SELECT position - 1 FROM broadcasts b JOIN messages m USING (conversation_id, seq)
+			 WHERE b.position > 0 AND b.valid_until > now() AND m.type NOT IN (-127, 0) ORDER BY b.position DESC LIMIT 1),
+			(SELECT position FROM log_head)) AS after) b
+		ORDER BY id COLLATE "C"
+		ON CONFLICT (id) DO UPDATE SET first_seen_at = COALESCE(clients.first_seen_at, $2), last_seen_at = $2,
+			broadcasts_after = CASE WHEN clients.first_seen_at IS NULL THEN excluded.broadcasts_after ELSE clients.broadcasts_after END`
 	_, err := s.exec(ctx, query, pq.Array(clients), now)
 	return err
 }
@@ -54,8 +64,10 @@ func (s *Store) SeeClients(ctx context.Context, clients []string, now model.Time
 // LoginSessions returns those sessions of clients that decide about logins: the ones
 // named by ids (any client's), and every holder of a tag.
 func (s *Store) LoginSessions(ctx context.Context, clients, ids []string) ([]SessionRow, error) {
-	const query = `SELECT ` + sessionColumns + ` FROM sessions
-		WHERE client_id = ANY ($1) AND (id = ANY ($2) OR (tag <> 'default' AND spent_at IS NULL))`
+	const query = `SELECT ` + sessionColumns + `,
+		       EXISTS (SELECT 1 FROM presence_subscriptions
+		               WHERE client_id = sessions.client_id AND session_id = sessions.id AND cardinality(watched) > 0) AS watches
+		FROM sessions WHERE client_id = ANY ($1) AND (id = ANY ($2) OR (tag <> 'default' AND spent_at IS NULL))`
 	var rows []SessionRow
 	err := s.selectAll(ctx, &rows, query, pq.Array(clients), pq.Array(ids))
 	return rows, err
@@ -77,22 +89,32 @@ func (s *Store) InsertSessions(ctx context.Context, node string, rows []SessionR
 	return err
 }
 
+// keepAcked ends a statement that has removed sessions in gone: what they had
+// acknowledged, their clients have received all the same.
+const keepAcked = `
+	UPDATE clients c SET acked = g.acked FROM (SELECT client_id, max(acked) AS acked FROM gone GROUP BY client_id) g
+	WHERE c.id = g.client_id AND c.acked < g.acked`
+
 // ForgetOldest keeps the newest sessions of each client up to a number.
 func (s *Store) ForgetOldest(ctx context.Context, clients []string, keep int) error {
 	const query = `
-		DELETE FROM sessions WHERE (client_id, id) IN (
-			SELECT client_id, id FROM (
-				SELECT client_id, id, row_number() OVER (PARTITION BY client_id ORDER BY (node IS NULL), last_seen_at DESC) AS n
-				FROM sessions WHERE client_id = ANY ($1) AND spent_at IS NULL) AS r
-			WHERE n > $2)`
+		WITH gone AS (
+			DELETE FROM sessions WHERE (client_id, id) IN (
+				SELECT client_id, id FROM (
+					SELECT client_id, id, row_number() OVER (PARTITION BY client_id ORDER BY (node IS NULL), last_seen_at DESC) AS n
+					FROM sessions WHERE client_id = ANY ($1) AND spent_at IS NULL) AS r
+				WHERE n > $2)
+			RETURNING client_id, acked
+		)` + keepAcked
 	_, err := s.exec(ctx, query, pq.Array(clients), keep)
 	return err
 }
 
-// HoldSessions notes that a node has the streams of sessions.
+// HoldSessions notes that a node has the streams of sessions. One that was for one
+// connection alone is no more: somebody named it.
 func (s *Store) HoldSessions(ctx context.Context, node string, clients, ids, addrs []string, now model.Time) error {
 	const query = `
-		UPDATE sessions s SET node = $4, disconnected_at = NULL, last_seen_at = $5, remote_addr = r.addr
+		UPDATE sessions s SET node = $4, disconnected_at = NULL, last_seen_at = $5, remote_addr = r.addr, anonymous = false
 		FROM unnest($1::text[], $2::text[], $3::text[]) AS r(client_id, id, addr)
 		WHERE s.client_id = r.client_id AND s.id = r.id AND s.spent_at IS NULL`
 	_, err := s.exec(ctx, query, pq.Array(clients), pq.Array(ids), pq.Array(addrs), node, now)
@@ -103,8 +125,9 @@ func (s *Store) HoldSessions(ctx context.Context, node string, clients, ids, add
 // it was away, to be told when it returns; empty otherwise.
 func (s *Store) SpendSession(ctx context.Context, client, id, evictedBy string, now model.Time) error {
 	const query = `
-		WITH unseated AS (DELETE FROM seats WHERE client_id = $1 AND session_id = $2)
-		UPDATE sessions SET spent_at = COALESCE(spent_at, $4), evicted_by = $3, last_seen_at = $4, node = NULL,
+		WITH unseated AS (DELETE FROM seats WHERE client_id = $1 AND session_id = $2),
+		     unwatching AS (DELETE FROM presence_subscriptions WHERE client_id = $1 AND session_id = $2)
+		UPDATE sessions SET spent_at = COALESCE(spent_at, $4), evicted_by = $3, last_seen_at = $4, node = NULL, will = NULL,
 		       disconnected_at = COALESCE(disconnected_at, $4)
 		WHERE client_id = $1 AND id = $2`
 	_, err := s.exec(ctx, query, client, id, null(evictedBy), now)
@@ -114,8 +137,9 @@ func (s *Store) SpendSession(ctx context.Context, client, id, evictedBy string, 
 // SpendAllSessions makes every session of a client unusable.
 func (s *Store) SpendAllSessions(ctx context.Context, client string, now model.Time) error {
 	const query = `
-		WITH unseated AS (DELETE FROM seats WHERE client_id = $1)
-		UPDATE sessions SET spent_at = $2, node = NULL, disconnected_at = COALESCE(disconnected_at, $2)
+		WITH unseated AS (DELETE FROM seats WHERE client_id = $1),
+		     unwatching AS (DELETE FROM presence_subscriptions WHERE client_id = $1)
+		UPDATE sessions SET spent_at = $2, node = NULL, will = NULL, disconnected_at = COALESCE(disconnected_at, $2)
 		WHERE client_id = $1 AND spent_at IS NULL`
 	_, err := s.exec(ctx, query, client, now)
 	return err
@@ -177,7 +201,7 @@ func (s *Store) SessionActs(ctx context.Context, client, id string, grace time.D
 	const query = `
 		SELECT EXISTS (SELECT 1 FROM sessions s WHERE client_id = $1 AND id = $2 AND spent_at IS NULL AND (
 			$4 OR s.node IN (SELECT id FROM nodes WHERE seen_at > now() - make_interval(secs => $5))
-			OR disconnected_at > now() - make_interval(secs => $3)))`
+			OR disconnected_at > now() - make_interval(secs => $3) AND NOT anonymous))`
 	var ok bool
 	err := s.get(ctx, &ok, query, client, id, grace.Seconds(), alsoLost, NodeDeadAfter.Seconds())
 	return ok, err
@@ -196,7 +220,8 @@ func (s *Store) Sessions(ctx context.Context, client string, after SessionPlace,
 		SELECT id, tag, opened_at, last_seen_at, remote_addr,
 		       COALESCE(node IN (SELECT id FROM nodes WHERE seen_at > now() - make_interval(secs => $2)), false) AS connected
 		FROM sessions
-		WHERE client_id = $1 AND spent_at IS NULL AND ($4 = '' OR opened_at < $3 OR opened_at = $3 AND id > $4)
+		WHERE client_id = $1 AND spent_at IS NULL AND NOT (anonymous AND node IS NULL)
+		  AND ($4 = '' OR opened_at < $3 OR opened_at = $3 AND id > $4)
 		ORDER BY opened_at DESC, id LIMIT $5`
 	var rows []model.Session
 	if err := s.selectAll(ctx, &rows, query, client, NodeDeadAfter.Seconds(), after.OpenedAt, after.ID, limit+1); err != nil {
@@ -209,49 +234,58 @@ func (s *Store) Sessions(ctx context.Context, client string, after SessionPlace,
 	return rows[:limit], &SessionPlace{last.OpenedAt, last.ID}, nil
 }
 
-// Online tells which of clients have a session that is connected, or broken off for
-// no longer than grace.
-func (s *Store) Online(ctx context.Context, clients []string, grace time.Duration) (map[string]bool, error) {
-	const query = `
-		SELECT DISTINCT client_id FROM sessions
-		WHERE client_id = ANY ($1) AND spent_at IS NULL AND (
-			node IN (SELECT id FROM nodes WHERE seen_at > now() - make_interval(secs => $3))
-			OR disconnected_at > now() - make_interval(secs => $2))`
-	var ids []string
-	if err := s.selectAll(ctx, &ids, query, pq.Array(clients), grace.Seconds(), NodeDeadAfter.Seconds()); err != nil {
-		return nil, fmt.Errorf("who is online: %w", err)
-	}
-	online := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		online[id] = true
-	}
-	return online, nil
-}
-
-// BeatNode says that a node lives, and returns the ids of all that do.
-func (s *Store) BeatNode(ctx context.Context, node string) ([]string, error) {
+// BeatNode says that a node lives, and returns the ids of all that do. buried reports
+// that it was new, or had been forgotten: then none of its sessions is known to be connected.
+func (s *Store) BeatNode(ctx context.Context, node string) (living []string, buried bool, err error) {
 	const beat = `
 		INSERT INTO nodes (id, started_at, seen_at) VALUES ($1, now(), now())
-		ON CONFLICT (id) DO UPDATE SET seen_at = now()`
-	if _, err := s.exec(ctx, beat, node); err != nil {
-		return nil, fmt.Errorf("beat: %w", err)
+		ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING xmax = 0`
+	if err := s.get(ctx, &buried, beat, node); err != nil {
+		return nil, false, fmt.Errorf("beat: %w", err)
 	}
-	const living = `SELECT id FROM nodes WHERE seen_at > now() - make_interval(secs => $1)`
-	var ids []string
-	err := s.selectAll(ctx, &ids, living, NodeDeadAfter.Seconds())
-	return ids, err
+	const alive = `SELECT id FROM nodes WHERE seen_at > now() - make_interval(secs => $1)`
+	err = s.selectAll(ctx, &living, alive, NodeDeadAfter.Seconds())
+	return living, buried, err
 }
 
-// BuryNodes forgets dead nodes. The grace of the sessions they held begins now.
-func (s *Store) BuryNodes(ctx context.Context) error {
-	const query = `
-		WITH dead AS (
-			DELETE FROM nodes WHERE seen_at <= now() - make_interval(secs => $1) RETURNING id
-		)
+// holders are the nodes that hold a session, each found by one look at the index.
+const holders = `
+	WITH RECURSIVE holders AS (
+		(SELECT node FROM sessions WHERE node IS NOT NULL ORDER BY node LIMIT 1)
+		UNION ALL
+		SELECT (SELECT s.node FROM sessions s WHERE s.node > h.node ORDER BY s.node LIMIT 1) FROM holders h WHERE h.node IS NOT NULL
+	)`
+
+// BuryNodes forgets dead nodes, and reports whether there were any. The grace of the
+// sessions they held begins now.
+func (s *Store) BuryNodes(ctx context.Context) (bool, error) {
+	const find = holders + `
+		SELECT EXISTS (SELECT 1 FROM nodes WHERE seen_at <= now() - make_interval(secs => $1))
+		    OR EXISTS (SELECT 1 FROM holders WHERE node IS NOT NULL AND node NOT IN (SELECT id FROM nodes))`
+	// Who beats meanwhile waits, and learns that it was forgotten.
+	const lock = `LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE`
+	const bury = `DELETE FROM nodes WHERE seen_at <= now() - make_interval(secs => $1)`
+	const part = holders + `
 		UPDATE sessions SET node = NULL, disconnected_at = now()
-		WHERE node IN (SELECT id FROM dead)`
-	_, err := s.exec(ctx, query, NodeDeadAfter.Seconds())
-	return err
+		WHERE node IN (SELECT node FROM holders WHERE node IS NOT NULL AND node NOT IN (SELECT id FROM nodes))`
+	var dead bool
+	if err := s.get(ctx, &dead, find, NodeDeadAfter.Seconds()); err != nil || !dead {
+		return false, err
+	}
+	err := s.InTx(ctx, func(tx *Store) error {
+		if _, err := tx.exec(ctx, lock); err != nil {
+			return err
+		}
+		if _, err := tx.exec(ctx, bury, NodeDeadAfter.Seconds()); err != nil {
+			return err
+		}
+		_, err := tx.exec(ctx, part)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("bury nodes: %w", err)
+	}
+	return true, nil
 }
 
 // LeaveNode forgets a node that stops in order, which ends what its sessions were connected to.
@@ -263,24 +297,42 @@ func (s *Store) LeaveNode(ctx context.Context, node string) error {
 	return err
 }
 
-// ForgetSessions removes sessions and tickets whose time is over.
-func (s *Store) ForgetSessions(ctx context.Context, limit int) (int64, error) {
+// ForgetSessions removes up to limit sessions whose time is over, and returns how many.
+func (s *Store) ForgetSessions(ctx context.Context, now time.Time, limit int) (int64, error) {
+	// No kind of them is kept for less than an hour; disconnected_at has an index.
 	const query = `
-		DELETE FROM sessions WHERE (client_id, id) IN (
-			SELECT client_id, id FROM sessions
-			WHERE node IS NULL AND CASE
-				WHEN anonymous THEN last_seen_at < now() - interval '1 hour'
-				WHEN spent_at IS NOT NULL THEN spent_at < now() - make_interval(secs => $2)
-				WHEN tag <> 'default' THEN last_seen_at < now() - make_interval(secs => $3)
-				ELSE last_seen_at < now() - make_interval(secs => $4) END
-			LIMIT $1 FOR UPDATE SKIP LOCKED)`
-	n, err := s.exec(ctx, query, limit, model.SpentSessionKept.Seconds(), model.TaggedSessionKept.Seconds(), model.UntaggedSessionKept.Seconds())
+		WITH gone AS (
+			DELETE FROM sessions WHERE (client_id, id) IN (
+				SELECT client_id, id FROM sessions
+				WHERE node IS NULL AND disconnected_at < $1 AND CASE
+					WHEN anonymous THEN true
+					WHEN spent_at IS NOT NULL THEN spent_at < $2
+					WHEN tag <> 'default' THEN last_seen_at < $3
+					ELSE last_seen_at < $4 END
+				LIMIT $5 FOR UPDATE SKIP LOCKED)
+			RETURNING client_id, acked
+		), kept AS (` + keepAcked + `)
+		SELECT count(*) FROM gone`
+	var n int64
+	err := s.get(ctx, &n, query, now.Add(-time.Hour), now.Add(-model.SpentSessionKept), now.Add(-model.TaggedSessionKept),
+		now.Add(-model.UntaggedSessionKept), limit)
 	if err != nil {
-		return n, fmt.Errorf("forget sessions: %w", err)
+		return 0, fmt.Errorf("forget sessions: %w", err)
 	}
-	const tickets = `DELETE FROM tickets WHERE token_expires_at < now() OR (session_id IS NULL AND expires_at < now())`
-	_, err = s.exec(ctx, tickets)
-	return n, err
+	return n, nil
+}
+
+// ForgetTickets removes up to limit tickets that open nothing any more, and returns how many.
+func (s *Store) ForgetTickets(ctx context.Context, now time.Time, limit int) (int64, error) {
+	const query = `
+		DELETE FROM tickets WHERE hash IN (
+			SELECT hash FROM tickets WHERE token_expires_at < $1 OR session_id IS NULL AND expires_at < $1
+			LIMIT $2 FOR UPDATE SKIP LOCKED)`
+	n, err := s.exec(ctx, query, now, limit)
+	if err != nil {
+		return 0, fmt.Errorf("forget tickets: %w", err)
+	}
+	return n, nil
 }
 
 // AckSession moves the acknowledged position of a session that no node remembers.

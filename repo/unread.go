@@ -11,15 +11,26 @@ import (
 )
 
 // mentioned tells whether a message that counts as unread mentions u.client_id. u.id is
-// the conversation and u.behind the seq behind which it is unread.
-const mentioned = `(
+// the conversation, of kind u.kind, and u.behind the seq behind which it is unread.
+const mentioned = `CASE WHEN u.kind = 3 THEN EXISTS (
+	SELECT 1 FROM service_unread(u.id, u.client_id, u.behind) g
+	WHERE g.mention_all OR EXISTS (
+		SELECT 1 FROM mentions n WHERE n.conversation_id = u.id AND n.client_id = u.client_id AND n.seq = g.seq))
+ELSE (
 	EXISTS (SELECT 1 FROM mentions n CROSS JOIN LATERAL (
 	            SELECT sender, type FROM messages WHERE conversation_id = u.id AND seq = n.seq OFFSET 0) g
 	        WHERE n.conversation_id = u.id AND n.client_id = u.client_id AND n.seq > u.behind
 	          AND g.sender <> u.client_id AND g.type NOT IN (-127, 0))
 	OR EXISTS (SELECT 1 FROM messages g
 	        WHERE g.conversation_id = u.id AND g.mention_all AND g.seq > u.behind
-	          AND g.sender <> u.client_id AND g.type NOT IN (-127, 0)))`
+	          AND g.sender <> u.client_id AND g.type NOT IN (-127, 0))) END`
+
+// unreadCount is how many messages count as unread for a member m of a conversation c.
+// In a service, whose views have gaps, they are counted.
+const unreadCount = `CASE WHEN c.kind = 3 THEN
+		CASE WHEN c.seq > GREATEST(m.read_seq, c.trimmed_seq)
+		     THEN (SELECT count(*) FROM service_unread(c.id, m.client_id, GREATEST(m.read_seq, c.trimmed_seq))) ELSE 0 END
+	ELSE GREATEST(c.seq - GREATEST(m.read_seq, c.trimmed_seq) - m.uncounted, 0) END`
 
 // unread are the conversations in which client $1 has something unread. OFFSET 0
 // keeps the planner to one look by primary key for each: what it would rather do when it
@@ -27,11 +38,12 @@ const mentioned = `(
 const unread = `
 	SELECT m.client_id, c.*, COALESCE(c.last_message_at, c.created_at) AS activity,
 	       GREATEST(m.read_seq, c.trimmed_seq) AS behind,
-	       c.seq - GREATEST(m.read_seq, c.trimmed_seq) - m.uncounted AS count
+	       ` + unreadCount + ` AS count
 	FROM members m CROSS JOIN LATERAL (
-		SELECT id, seq, trimmed_seq, last_message_at, created_at FROM conversations WHERE id = m.conversation_id OFFSET 0
+		SELECT id, kind, seq, trimmed_seq, last_message_at, created_at FROM conversations
+		WHERE id = m.conversation_id AND (expires_at IS NULL OR expires_at > now()) OFFSET 0
 	) c
-	WHERE m.client_id = $1 AND c.seq - GREATEST(m.read_seq, c.trimmed_seq) - m.uncounted > 0`
+	WHERE m.client_id = $1 AND ` + unreadCount + ` > 0`
 
 // UnreadPlace is how far a list of what is unread has come; the zero is its beginning.
 type UnreadPlace struct {
@@ -51,7 +63,7 @@ func (s *Store) UnreadPage(ctx context.Context, client string, after UnreadPlace
 			SELECT u.*, x.moved FROM (` + unread + `) u CROSS JOIN LATERAL (
 				SELECT $5 <> '' AND EXISTS (
 					SELECT 1 FROM events e
-					WHERE e.conversation_id = u.id AND e.audience = 1 AND e.position > $2 AND e.kind = 1) AS moved
+					WHERE e.conversation_id = u.id AND e.audience IN (1, 3) AND e.position > $2 AND e.kind = 1) AS moved
 			) x
 			WHERE $5 = '' OR CASE WHEN $3 THEN x.moved AND u.id > $5
 			                      ELSE x.moved OR u.activity < $4 OR u.activity = $4 AND u.id > $5 END
@@ -61,11 +73,14 @@ func (s *Store) UnreadPage(ctx context.Context, client string, after UnreadPlace
 		       (SELECT count(*) FROM page) AS found, (SELECT position FROM log_head) AS head, ` + messageColumns + `
 		FROM page u CROSS JOIN LATERAL (
 			-- Nearly always the last one is there. Only looking backwards would read a whole page of the index.
-			SELECT * FROM messages WHERE conversation_id = u.id AND seq = u.seq AND type <> 0
+			SELECT * FROM messages WHERE u.kind <> 3 AND conversation_id = u.id AND seq = u.seq AND type <> 0
 			UNION ALL
-			(SELECT * FROM messages WHERE conversation_id = u.id AND seq < u.seq AND type <> 0
+			(SELECT * FROM messages WHERE u.kind <> 3 AND conversation_id = u.id AND seq < u.seq AND type <> 0
 			   AND NOT EXISTS (SELECT 1 FROM messages WHERE conversation_id = u.id AND seq = u.seq AND type <> 0)
 			 ORDER BY seq DESC LIMIT 1)
+			UNION ALL
+			SELECT * FROM messages
+			WHERE u.kind = 3 AND conversation_id = u.id AND seq = service_last(u.id, u.client_id, true, u.seq)
 			LIMIT 1
 		) m
 		ORDER BY u.moved, CASE WHEN NOT u.moved THEN u.activity END DESC, u.id`
@@ -106,9 +121,11 @@ func (s *Store) UnreadPage(ctx context.Context, client string, after UnreadPlace
 func (s *Store) OfflineMessages(ctx context.Context, client string, perConversation, total int) ([]*model.Message, error) {
 	const query = `
 		SELECT ` + messageColumns + ` FROM (` + unread + ` ORDER BY activity DESC, id LIMIT $3) u CROSS JOIN LATERAL (
-			SELECT * FROM messages g
-			WHERE g.conversation_id = u.id AND g.seq > u.behind AND g.sender <> u.client_id AND g.type NOT IN (-127, 0)
-			ORDER BY g.seq DESC LIMIT $2
+			(SELECT * FROM messages g
+			 WHERE u.kind <> 3 AND g.conversation_id = u.id AND g.seq > u.behind AND g.sender <> u.client_id AND g.type NOT IN (-127, 0)
+			 ORDER BY g.seq DESC LIMIT $2)
+			UNION ALL
+			(SELECT * FROM service_unread(u.id, u.client_id, u.behind) g WHERE u.kind = 3 ORDER BY g.seq DESC LIMIT $2)
 		) m
 		ORDER BY u.activity DESC, u.id, m.seq DESC LIMIT $3`
 	var rows []messageRow
@@ -141,8 +158,16 @@ type ReadingState struct {
 	Kind       model.Kind       `db:"kind"`
 	Visibility model.Visibility `db:"visibility"`
 	Member     bool             `db:"member"`
-	Last       int64            `db:"last"`  // seq of the last message
-	Known      bool             `db:"known"` // there is a message with that seq
+	Last       int64            `db:"last"`  // seq of the last message that the client may read
+	Known      bool             `db:"known"` // there is such a message with that seq
+	Was        Marks            `db:"was"`
+}
+
+// Marks are how far a member has come in a conversation, as seqs.
+type Marks struct {
+	Read      int64 `db:"read"`
+	Delivered int64 `db:"delivered"` // at least
+	Receipt   int64 `db:"receipt"`   // of the last message that wanted a receipt of him
 }
 
 // LockReadings locks the conversations concerned, so that nothing is sent until the
@@ -153,11 +178,16 @@ func (s *Store) LockReadings(ctx context.Context, asks []Reading) ([]ReadingStat
 	const lock = `SELECT 1 FROM conversations WHERE id = ANY ($1) ORDER BY id FOR UPDATE`
 	// A statement of its own: it must see what was committed while we waited.
 	const look = `
-		SELECT i.n - 1 AS ask, c.kind, c.visibility, c.seq AS last,
-		       EXISTS (SELECT 1 FROM members WHERE conversation_id = c.id AND client_id = i.client_id) AS member,
-		       EXISTS (SELECT 1 FROM messages WHERE conversation_id = c.id AND seq = i.seq AND type <> 0) AS known
+		SELECT i.n - 1 AS ask, c.kind, c.visibility,
+		       CASE WHEN c.kind = 3 THEN COALESCE(service_last(c.id, i.client_id, true, c.seq), 0) ELSE c.seq END AS last,
+		       m.client_id IS NOT NULL AS member,
+		       COALESCE(m.read_seq, 0) AS "was.read", COALESCE(m.delivered_seq, 0) AS "was.delivered",
+		       COALESCE(m.receipt_seq, 0) AS "was.receipt",
+		       CASE WHEN c.kind = 3 THEN service_shows(c.id, i.client_id, true, i.seq)
+		            ELSE EXISTS (SELECT 1 FROM messages WHERE conversation_id = c.id AND seq = i.seq AND type <> 0) END AS known
 		FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS i(id, client_id, seq, n)
-		JOIN conversations c ON c.id = i.id`
+		JOIN conversations c ON c.id = i.id
+		LEFT JOIN members m ON m.conversation_id = c.id AND m.client_id = i.client_id`
 	ids, clients, seqs := make([]string, len(asks)), make([]string, len(asks)), make([]int64, len(asks))
 	for i, a := range asks {
 		clients[i], seqs[i] = a.Caller.Client, a.Seq
@@ -192,24 +222,26 @@ type MemberRead struct {
 // uncounted, so counting anew is exact. Each member may occur once.
 func (s *Store) MoveReads(ctx context.Context, reads []*MemberRead) error {
 	const move = `
-		UPDATE members m SET read_seq = i.seq, uncounted = CASE WHEN i.seq >= c.seq THEN 0 ELSE (
+		UPDATE members m SET read_seq = i.seq, uncounted = CASE WHEN i.seq >= c.seq OR c.kind = 3 THEN 0 ELSE (
 			SELECT count(*) FROM messages g WHERE g.conversation_id = m.conversation_id
 			AND g.sender = m.client_id AND g.seq > GREATEST(i.seq, c.trimmed_seq)
 		) + (
 			SELECT count(*) FROM messages g WHERE g.conversation_id = m.conversation_id
 			AND g.type IN (-127, 0) AND g.sender <> m.client_id AND g.seq > GREATEST(i.seq, c.trimmed_seq)
-		) END
+		) END,
+		delivered_seq = CASE WHEN m.receipt_seq > m.delivered_seq THEN GREATEST(m.delivered_seq, i.seq) ELSE m.delivered_seq END
 		FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS i(conversation_id, client_id, seq, n)
 		JOIN conversations c ON c.id = i.conversation_id
 		WHERE m.conversation_id = i.conversation_id AND m.client_id = i.client_id AND m.read_seq < i.seq
 		RETURNING i.n - 1`
 	const look = `
 		SELECT u.n - 1 AS i, u.count, u.count > 0 AND ` + mentioned + ` AS mentioned,
-		       (SELECT sent_at FROM messages WHERE conversation_id = u.id AND seq = u.read_seq) AS read_at,
+		       (SELECT sent_at FROM messages WHERE conversation_id = u.id
+		        AND seq = CASE WHEN u.kind = 3 THEN service_last(u.id, u.client_id, true, u.read_seq) ELSE u.read_seq END) AS read_at,
 		       date_trunc('milliseconds', clock_timestamp()) AS now
 		FROM (
-			SELECT i.n, c.id, m.client_id, m.read_seq, GREATEST(m.read_seq, c.trimmed_seq) AS behind,
-			       GREATEST(c.seq - GREATEST(m.read_seq, c.trimmed_seq) - m.uncounted, 0) AS count
+			SELECT i.n, c.id, c.kind, m.client_id, m.read_seq, GREATEST(m.read_seq, c.trimmed_seq) AS behind,
+			       ` + unreadCount + ` AS count
 			FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS i(conversation_id, client_id, n)
 			JOIN conversations c ON c.id = i.conversation_id
 			JOIN members m ON m.conversation_id = i.conversation_id AND m.client_id = i.client_id

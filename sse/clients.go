@@ -11,8 +11,8 @@ import (
 // errClosed is the end of a hub.
 var errClosed = errors.New("the hub is closed")
 
-// know returns the client, whose stays it loads when they are not known here. The
-// hub's lock is held when it returns without an error, so that a stream can join
+// know returns the client, whose belongings it loads when they are not known here.
+// The hub's lock is held when it returns without an error, so that a stream can join
 // before anything more is dispatched.
 func (h *Hub) know(ctx context.Context, id string) (*client, error) {
 	for {
@@ -20,26 +20,54 @@ func (h *Hub) know(ctx context.Context, id string) (*client, error) {
 		if c := h.clients[id]; c != nil {
 			return c, nil
 		}
-		since := h.tail.start()
 		h.mu.Unlock()
-		asOf, stays, seats, err := h.source.Belongings(ctx, id, since)
+		err := h.Admit(ctx, []string{id}, func(since int64) (int64, map[string]model.Belongings, error) {
+			asOf, found, err := h.source.Belongings(ctx, id, since)
+			return asOf, map[string]model.Belongings{id: found}, err
+		})
 		if err != nil {
 			return nil, err
 		}
+	}
+}
+
+// Admit makes clients known, with what load reads of them: their stays, those that
+// ended behind since included, and seats, as of a position. Those known are left alone.
+func (h *Hub) Admit(ctx context.Context, clients []string, load func(since int64) (asOf int64, found map[string]model.Belongings, err error)) error {
+	for {
+		h.mu.Lock()
+		since := h.tail.start()
+		h.mu.Unlock()
+		asOf, found, err := load(since)
+		if err != nil {
+			return err
+		}
 		h.reach(asOf)
 		if err := h.await(ctx, asOf); err != nil {
-			return nil, err
+			return err
 		}
-		// The lock is held, and dispatched is at least asOf.
-		if c := h.clients[id]; c != nil {
-			return c, nil
+		// The lock is held, and dispatched is at least asOf. Should the tail have moved on
+		// while we asked, what happened since is not in it.
+		if asOf >= h.tail.start() {
+			for _, id := range clients {
+				if h.clients[id] == nil {
+					h.admit(id, since, asOf, found[id])
+				}
+			}
+			h.mu.Unlock()
+			return nil
 		}
-		if asOf < h.tail.start() {
-			h.mu.Unlock() // the tail moved on while we asked: what happened since is not in it
-			continue
-		}
-		return h.admit(id, since, asOf, stays, seats), nil
+		h.mu.Unlock()
 	}
+}
+
+// Await returns when everything up to a position is dispatched.
+func (h *Hub) Await(ctx context.Context, position int64) error {
+	err := h.await(ctx, position)
+	if err == nil {
+		h.mu.Unlock()
+	}
+	return err
 }
 
 // await returns, with the lock held, when everything up to a position is dispatched.
@@ -68,17 +96,17 @@ func (h *Hub) await(ctx context.Context, position int64) error {
 }
 
 // admit makes a client known: its stays and seats as of a position, and what was dispatched since.
-func (h *Hub) admit(id string, since, asOf int64, stays []model.Stay, seats []model.Seat) *client {
+func (h *Hub) admit(id string, since, asOf int64, has model.Belongings) {
 	c := &client{id: id, stays: map[string]*stay{}, knownSince: since, idleSince: time.Now()}
 	h.clients[id] = c
-	for _, s := range stays {
+	for _, s := range has.Stays {
 		if s.To == model.Forever {
 			h.enter(c, s.ConversationID, s.From)
 		} else {
 			c.past = append(c.past, s)
 		}
 	}
-	for _, seat := range seats {
+	for _, seat := range has.Seats {
 		h.seat(c, model.SeatTaken{ClientID: id, Session: seat.Session, ConversationID: seat.ConversationID}, seat.From)
 	}
 	for p := asOf + 1; p <= h.dispatched; p++ {
@@ -100,7 +128,6 @@ func (h *Hub) admit(id string, since, asOf int64, stays []model.Stay, seats []mo
 			}
 		}
 	}
-	return c
 }
 
 // enter begins a stay; one that is known already goes on.

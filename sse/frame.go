@@ -15,6 +15,8 @@ type Frame struct {
 	Position int64
 	Bytes    []byte
 	Shed     model.Shed
+	// Receiver is the client who owes its sender a receipt; empty: nobody does.
+	Receiver string
 }
 
 // frame renders an event. data must be JSON on one line and name a constant of
@@ -44,6 +46,9 @@ func (h *Hub) durable(e *model.Event) *Frame {
 	}
 	f := frame(h.name, name, e.Position, true, e.Data)
 	f.Shed = e.Shed
+	if e.Kind == model.EventMessage && e.Audience == model.ToMembers && len(e.Clients) == 1 {
+		f.Receiver = e.Clients[0]
+	}
 	return f
 }
 

@@ -29,7 +29,7 @@ type Source struct {
 	// hear in (after, upto], in order; a full page means there may be more.
 	ClientEvents func(ctx context.Context, client string, seat *model.Seat, after, upto int64, limit int) ([]model.Event, error)
 	// Belongings returns a client's stays, those that ended behind since included, and its seats, as of a position.
-	Belongings func(ctx context.Context, client string, since int64) (asOf int64, stays []model.Stay, seats []model.Seat, err error)
+	Belongings func(ctx context.Context, client string, since int64) (asOf int64, found model.Belongings, err error)
 }
 
 // Config bounds what a hub keeps.
@@ -70,12 +70,14 @@ type Hub struct {
 
 	runners *runners
 	beats   *beats
+	waves   waves
 	fetches chan struct{} // bounds how many streams read the database at once
 }
 
 // Stats counts what the hub did, for metrics.
 type Stats struct {
 	Streams    atomic.Int64 // open now
+	Opened     atomic.Int64 // since the start
 	Frames     atomic.Int64 // written to streams
 	Writes     atomic.Int64 // system calls or flushes they took
 	Overflows  atomic.Int64 // streams that fell behind
@@ -223,6 +225,7 @@ func (h *Hub) Run(ctx context.Context) {
 		case <-poll.C:
 			h.look.Store(true)
 			h.sweep(time.Now())
+			h.waves.calm(h.Stats.Opened.Load())
 		case <-ctx.Done():
 		}
 	}

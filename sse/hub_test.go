@@ -74,7 +74,7 @@ func (l *memoryLog) source() Source {
 			}
 			return out, nil
 		},
-		Belongings: func(_ context.Context, client string, since int64) (int64, []model.Stay, []model.Seat, error) {
+		Belongings: func(_ context.Context, client string, since int64) (int64, model.Belongings, error) {
 			all := l.snapshot()
 			var out []model.Stay
 			for _, s := range staysOf(all, client) {
@@ -82,7 +82,7 @@ func (l *memoryLog) source() Source {
 					out = append(out, s)
 				}
 			}
-			return int64(len(all)), out, nil, nil
+			return int64(len(all)), model.Belongings{Stays: out}, nil
 		},
 	}
 }

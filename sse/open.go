@@ -117,6 +117,7 @@ func (h *Hub) join(ctx context.Context, s *Stream, o Opening) error {
 	h.sit(s)
 	h.mu.Unlock()
 	h.Stats.Streams.Add(1)
+	h.Stats.Opened.Add(1)
 	if o.Opened != nil {
 		o.Opened(s)
 	}

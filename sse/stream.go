@@ -37,6 +37,10 @@ type Stream struct {
 
 	// delivered is the position up to which everything was written to the socket.
 	delivered atomic.Int64
+	// owed is the position of the last message given to the stream that its client owes a receipt.
+	owed atomic.Int64
+
+	dropped atomic.Int64 // times that the queue was
 
 	mu        sync.Mutex
 	state     state
@@ -93,6 +97,7 @@ func (s *Stream) push(f *Frame) bool {
 			return false // ephemeral: may be lost
 		}
 		s.hub.Stats.Overflows.Add(1)
+		s.dropped.Add(1)
 		s.queue, s.bytes, s.state = nil, 0, behind
 	default:
 		s.queue = append(s.queue, f)
@@ -174,6 +179,9 @@ func (s *Stream) take(buf []byte) []byte {
 		buf = append(buf, f.Bytes...)
 		s.bytes -= len(f.Bytes)
 		s.taken = max(s.taken, f.Position)
+		if f.Receiver != "" && f.Receiver == s.client.id {
+			s.owed.Store(f.Position)
+		}
 		n++
 	}
 	s.hub.Stats.Frames.Add(int64(n))
@@ -324,6 +332,10 @@ func (s *Stream) detach() {
 		}
 	}
 }
+
+// Owed is the position of the last message that its client owes a receipt, among those
+// that were given to the stream.
+func (s *Stream) Owed() int64 { return s.owed.Load() }
 
 // Delivered is the position up to which everything was written to the socket.
 func (s *Stream) Delivered() int64 { return s.delivered.Load() }

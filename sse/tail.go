@@ -110,8 +110,12 @@ func (t *tail) chain(en *entry) {
 	}
 	switch en.kind {
 	case model.EventMessageUpdate, model.EventMessageRecall, model.EventMessageRemoved:
-		t.forget(en, func(old *entry) bool { return old.seq == en.seq })
+		t.forget(en, func(old *entry) bool { return old.kind.OfMessage() && old.seq == en.seq })
 	case model.EventConversationDeleted:
+		t.forget(en, func(old *entry) bool { return old.kind.OfMessage() })
+	case model.EventMessagesOutlived:
+		t.forget(en, func(old *entry) bool { return old.kind.OfMessage() && old.seq <= en.seq })
+	case model.EventConversationExpired:
 		t.forget(en, func(*entry) bool { return true })
 	}
 }
@@ -119,7 +123,7 @@ func (t *tail) chain(en *entry) {
 // forget marks those frames of messages as stale that an event about their conversation has changed.
 func (t *tail) forget(by *entry, changed func(*entry) bool) {
 	mark := func(old *entry) {
-		if old == by || old.conversation != by.conversation || !old.kind.OfMessage() || !changed(old) {
+		if old == by || old.conversation != by.conversation || !changed(old) {
 			return
 		}
 		if old.frame != nil {
@@ -127,7 +131,7 @@ func (t *tail) forget(by *entry, changed func(*entry) bool) {
 		}
 		old.stale, old.frame = true, nil
 	}
-	if by.audience == model.ToMembers {
+	if by.audience == model.ToMembers && by.kind != model.EventConversationDeleted {
 		for en := t.at(by.prev); en != nil; en = t.at(en.prev) {
 			mark(en)
 		}

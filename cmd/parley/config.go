@@ -44,6 +44,7 @@ type config struct {
 	publicURL       string
 	trustedProxies  []netip.Prefix
 	fileStore       string
+	s3Key, s3Secret string
 	demo            *bool // nil: as the key is
 	logLevel        slog.Level
 	logFormat       string // empty: text on a terminal, else json
@@ -137,7 +138,8 @@ func (c *config) check(getenv func(string) string) (problems configError) {
 	if c.metricsAddr != "" && c.metricsAddr == c.addr {
 		problems = append(problems, errors.New("PARLEY_METRICS_ADDR (--metrics-addr): is PARLEY_ADDR too: leave it empty, or take another"))
 	}
-	if strings.HasPrefix(c.fileStore, "s3://") && (getenv("AWS_ACCESS_KEY_ID") == "" || getenv("AWS_SECRET_ACCESS_KEY") == "") {
+	c.s3Key, c.s3Secret = getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
+	if strings.HasPrefix(c.fileStore, "s3://") && (c.s3Key == "" || c.s3Secret == "") {
 		problems = append(problems, errors.New("PARLEY_FILE_STORE (--file-store): s3 needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"))
 	}
 	return problems

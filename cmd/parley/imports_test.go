@@ -13,10 +13,11 @@ var mayImport = map[string][]string{
 	"model":               {},
 	"sse":                 {"model"},
 	"migrations":          {},
+	"files":               {},
 	"repo/cluster":        {},
 	"repo/repotest":       {"migrations", "repo", "repo/cluster"},
 	"repo":                {"model", "migrations"},
-	"chat":                {"model", "repo", "sse"},
+	"chat":                {"model", "repo", "sse", "files"},
 	"handlers":            {"model", "repo", "chat", "sse"},
 	"openapi":             {},
 	"openapi/generate":    {"model"}, // a command

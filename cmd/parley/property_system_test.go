@@ -130,17 +130,7 @@ func (w *world) reconnect(d *device) {
 // converge waits until the nodes know of the same position.
 func (w *world) converge() {
 	w.t.Helper()
-	client := w.people[0].Client
-	systest.Eventually(w.t, "the nodes agree", func() error {
-		var positions []string
-		for _, n := range w.nodes {
-			positions = append(positions, client.At(n).Want(w.t, 200, "GET", "/v1/unread", nil).Header.Get("Parley-Position"))
-		}
-		if positions[0] == "" || positions[0] != positions[1] {
-			return fmt.Errorf("positions %v", positions)
-		}
-		return nil
-	})
+	agree(w.t, w.nodes[0], w.nodes[1])
 }
 
 // checkFresh compares what a fresh start tells: the unread counts, and the messages if they were asked for.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"parley/api"
+	"parley/files"
 	"parley/model"
 	"parley/repo"
 )
@@ -218,8 +219,13 @@ func readPublicURL(c *config, s string) error {
 }
 
 func readFileStore(c *config, s string) error {
-	if u, err := url.Parse(s); s != "disk" && (err != nil || u.Scheme != "s3" || u.Host == "") {
+	if s != "disk" && !strings.HasPrefix(s, "s3://") {
 		return fmt.Errorf("%q is neither disk nor s3://bucket?endpoint=...&region=...", s)
+	}
+	if s != "disk" {
+		if _, err := files.ParseS3(s); err != nil {
+			return fmt.Errorf("%q: %w", s, err)
+		}
 	}
 	c.fileStore = s
 	return nil

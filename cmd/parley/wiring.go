@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,9 +14,9 @@ import (
 
 	"parley/api"
 	"parley/chat"
+	"parley/files"
 	"parley/handlers"
 	"parley/repo"
-	"parley/sse"
 )
 
 // wiring is what there is before the parts are put together.
@@ -40,19 +41,27 @@ func wire(ctx context.Context, c config, w wiring) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	store, err := c.openFiles()
+	if err != nil {
+		return nil, err
+	}
 	svc := chat.New(chat.Config{
 		DSN:              w.dsn,
 		ReconnectGrace:   c.reconnectGrace,
 		EventRetention:   c.eventRetention,
 		MessageRetention: c.messageRetention,
+		ConversationIdle: c.conversationIdle,
 		StreamsPerClient: c.streamsPerClient,
+		Files:            chat.FileConfig{Store: store, MaxBytes: min(int64(c.fileMaxBytes), 1<<50), PublicURL: c.publicURL},
 		RequireGrants:    c.requireGrants,
 		SeatGrace:        c.seatGrace,
+		NoEdits:          !c.messageEdit,
+		NoRecalls:        !c.messageRecall,
 	}, w.store, w.log)
 	if err := svc.Start(ctx); err != nil {
 		return nil, err
 	}
-	registry := newRegistry(w.store, svc.Hub)
+	registry := newRegistry(w.store, svc)
 	var draining atomic.Bool
 	h := &handlers.Handlers{Chat: svc, Store: w.store, Config: handlers.Config{MessageMaxBytes: int64(c.messageMaxBytes)}}
 	return &app{
@@ -76,6 +85,19 @@ func wire(ctx context.Context, c config, w wiring) (*app, error) {
 		drain:   func() { draining.Store(true); svc.Drain(context.Background()) },
 		close:   svc.Close,
 	}, nil
+}
+
+// openFiles opens the file store.
+func (c *config) openFiles() (files.Store, error) {
+	if c.fileStore == "disk" {
+		return files.OpenDisk(filepath.Join(c.dataDir, "files"))
+	}
+	s3, err := files.ParseS3(c.fileStore)
+	if err != nil {
+		return nil, err
+	}
+	s3.Key, s3.Secret, s3.MaxBytes = c.s3Key, c.s3Secret, int64(c.fileMaxBytes)
+	return files.OpenS3(s3)
 }
 
 // readiness says whether requests should come here: not while the server stops,
@@ -108,14 +130,14 @@ func metricsOnly(registry *prometheus.Registry) http.Handler {
 }
 
 // newRegistry holds what the program measures; api adds what it knows of requests.
-func newRegistry(store *repo.Store, hub *sse.Hub) *prometheus.Registry {
+func newRegistry(store *repo.Store, svc *chat.Service) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewDBStatsCollector(store.DB(), "parley"),
 	)
-	stats := &hub.Stats
+	stats := &svc.Hub.Stats
 	for _, m := range []struct {
 		name, help string
 		value      *atomic.Int64
@@ -129,6 +151,20 @@ func newRegistry(store *repo.Store, hub *sse.Hub) *prometheus.Registry {
 	} {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "parley", Subsystem: "stream", Name: m.name, Help: m.help},
 			func() float64 { return float64(m.value.Load()) }))
+	}
+	for priority, value := range map[string]*atomic.Int64{"normal": &stats.ShedNormal, "low": &stats.ShedLow} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "parley", Subsystem: "stream", Name: "shed_total",
+			Help:        "Chatroom messages not given to a stream that could not keep up.",
+			ConstLabels: prometheus.Labels{"priority": priority},
+		}, func() float64 { return float64(value.Load()) }))
+	}
+	for what, value := range svc.Removed.All() {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "parley", Subsystem: "house", Name: "removed_total",
+			Help:        "What this server has removed because its time was over.",
+			ConstLabels: prometheus.Labels{"what": what},
+		}, func() float64 { return float64(value.Load()) }))
 	}
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "parley", Name: "streams", Help: "Streams open now."},
 		func() float64 { return float64(stats.Streams.Load()) }))

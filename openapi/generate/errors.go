@@ -92,9 +92,12 @@ func (op operation) codes() []model.Code {
 	}
 	if op.object["requestBody"] != nil {
 		codes = append(codes, model.UnsupportedMediaType)
-		if op.object["operationId"] == "sendMessage" {
+		switch op.object["operationId"] {
+		case "sendMessage":
 			codes = append(codes, model.MessageTooLarge)
-		} else {
+		case "uploadFile":
+			codes = append(codes, model.FileTooLarge)
+		default:
 			codes = append(codes, model.RequestTooLarge)
 		}
 	}

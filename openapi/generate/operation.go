@@ -130,6 +130,8 @@ func (op operation) addSecurity() {
 	switch {
 	case op.streams():
 		op.object["security"] = []any{object{"token": []any{}}, object{"ticket": []any{}}, object{"accessToken": []any{}}}
+	case op.object["operationId"] == "downloadFile": // or the key in its url
+		op.object["security"] = []any{object{"token": []any{}}, object{}}
 	case op.private():
 		op.object["security"] = []any{object{"token": []any{}}}
 	default:
@@ -176,7 +178,7 @@ func (op operation) fixAnswers(events []any) {
 		switch {
 		case op.streams() && status == "200":
 			answer["content"] = object{mediaStream: object{"schema": ref("schemas", "StreamEvent"), "x-sse-events": events}}
-		case op.private() && op.method == "get" && status == "200":
+		case op.private() && op.method == "get" && status == "200" && op.object["operationId"] != "downloadFile":
 			headers["Parley-Position"] = ref("headers", "Parley-Position")
 		case status == "201" && op.path != "/v1/tickets":
 			headers["Location"] = ref("headers", "Location")

@@ -102,6 +102,17 @@ func (c *checker) errorf(format string, args ...any) {
 	}
 }
 
+// fits checks a value of ours against a schema.
+func (c *checker) fits(schema string, value any) error {
+	return c.Components.Schemas[schema].Value.VisitJSON(value,
+		openapi3.VisitAsResponse(), openapi3.MultiErrors(), openapi3.SetSchemaErrorMessageCustomizer(briefly))
+}
+
+// briefly says where something is wrong and what, without the schema and the value that kin-openapi would print.
+func briefly(err *openapi3.SchemaError) string {
+	return "/" + strings.Join(err.JSONPointer(), "/") + ": " + err.Reason
+}
+
 // exchange is a request, as much of its body as was read, and the answer.
 type exchange struct {
 	request *http.Request
@@ -138,10 +149,10 @@ func (c *checker) check(x *exchange) {
 	input := &openapi3filter.RequestValidationInput{
 		Request: x.request, PathParams: params, Route: route,
 		Options: &openapi3filter.Options{
-			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true,
-			IncludeResponseStatus: true, MultiError: true,
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true, MultiError: true,
 		},
 	}
+	input.Options.WithCustomSchemaErrorFunc(briefly)
 	c.checkAnswer(x, input)
 	if x.status < 300 && x.request.Method != http.MethodHead {
 		c.checkRequest(x, input)
@@ -175,12 +186,11 @@ func (c *checker) checkAnswer(x *exchange, input *openapi3filter.RequestValidati
 	if len(answer.Value.Content) == 0 && len(x.body) > 0 {
 		c.errorf("%v: there should be no body: %s", x, x.body)
 	}
+	options := &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true, ExcludeResponseBody: x.streams()}
+	options.WithCustomSchemaErrorFunc(briefly)
 	err := openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: x.status, Header: x.header,
-		Body: io.NopCloser(bytes.NewReader(x.body)),
-		Options: &openapi3filter.Options{
-			IncludeResponseStatus: true, MultiError: true, ExcludeResponseBody: x.streams(),
-		},
+		Body: io.NopCloser(bytes.NewReader(x.body)), Options: options,
 	})
 	if err != nil {
 		c.errorf("%v: %v\nanswer: %s", x, err, x.body)
@@ -216,7 +226,7 @@ func (c *checker) checkProblem(x *exchange) {
 		c.errorf("%v: not a problem: %v: %s", x, err, x.body)
 		return
 	}
-	if err := c.Components.Schemas["Problem"].Value.VisitJSON(value, openapi3.VisitAsResponse(), openapi3.MultiErrors()); err != nil {
+	if err := c.fits("Problem", value); err != nil {
 		c.errorf("%v: %v\nanswer: %s", x, err, x.body)
 	}
 	if p.Status != x.status || p.Type != "/problems/"+p.Code || p.RequestID != x.header.Get("X-Request-Id") {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
-
-	"github.com/getkin/kin-openapi/openapi3"
 )
 
 // frames takes an event stream apart and checks each frame against the schema of its event.
@@ -66,8 +64,7 @@ func (f *frames) event(fields map[string]string, text string) {
 	if id, ok := fields["id"]; ok {
 		value["id"] = id
 	}
-	err := f.Components.Schemas[name].Value.VisitJSON(value, openapi3.VisitAsResponse(), openapi3.MultiErrors())
-	if err != nil {
+	if err := f.fits(name, value); err != nil {
 		f.errorf("stream: %v\n%s", err, text)
 	}
 }

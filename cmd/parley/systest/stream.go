@@ -44,12 +44,15 @@ type Device struct {
 	Client  *Client
 	Session string
 	Query   url.Values // further parameters
+	Roam    []*Server  // where Connect goes by turns; empty: to the client's server
 
 	mu      sync.Mutex
 	frames  []Frame
 	last    string
 	retry   int           // milliseconds, as the server last said
+	turns   int           // through Roam
 	changed chan struct{} // closed and renewed with every change
+	held    chan struct{} // closed when reading may begin; nil: at once
 	over    chan struct{} // closed when the present connection is; nil before the first
 	cancel  context.CancelFunc
 }
@@ -79,7 +82,11 @@ func (c *Client) Open(t testing.TB, session string, query ...string) *Device {
 // status. With 200 it goes on in the background.
 func (d *Device) Connect() (int, error) {
 	d.mu.Lock()
-	last := d.last
+	last, server := d.last, d.Client.Server
+	if len(d.Roam) > 0 {
+		server = d.Roam[d.turns%len(d.Roam)]
+		d.turns++
+	}
 	q := url.Values{}
 	for k, v := range d.Query {
 		q[k] = v
@@ -89,7 +96,7 @@ func (d *Device) Connect() (int, error) {
 	}
 	d.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, "GET", d.Client.Server.URL()+"/v1/events?"+q.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", server.URL()+"/v1/events?"+q.Encode(), nil)
 	if err != nil {
 		cancel()
 		return 0, err
@@ -118,8 +125,12 @@ func (d *Device) Connect() (int, error) {
 	over := make(chan struct{})
 	d.mu.Lock()
 	d.cancel, d.over = cancel, over
+	held := d.held
 	d.mu.Unlock()
 	go func() {
+		if held != nil {
+			<-held
+		}
 		_ = Read(resp.Body, d.take, d.retryAfter)
 		resp.Body.Close()
 		cancel()
@@ -153,6 +164,19 @@ func (d *Device) notify() {
 	d.changed = make(chan struct{})
 }
 
+// Hold has the device read nothing of the next connection until Go.
+func (d *Device) Hold() { d.held = make(chan struct{}) }
+
+// Go lets a held device read.
+func (d *Device) Go() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.held != nil {
+		close(d.held)
+		d.held = nil
+	}
+}
+
 // Cut breaks the connection and waits until nothing more can come by it.
 func (d *Device) Cut() {
 	d.mu.Lock()
@@ -162,6 +186,7 @@ func (d *Device) Cut() {
 		return
 	}
 	cancel()
+	d.Go()
 	<-over
 }
 
@@ -360,8 +385,11 @@ func Read(r io.Reader, take func(Frame), retry func(ms int)) error {
 }
 
 // Forget has the device start afresh the next time, as a page does that is loaded anew.
-func (d *Device) Forget() {
+func (d *Device) Forget() { d.Resume("") }
+
+// Resume has the device continue behind a position the next time.
+func (d *Device) Resume(position string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last = ""
+	d.last = position
 }
