@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	mrand "math/rand/v2"
-	"net/http"
 	"time"
 
 	"parley/model"
@@ -33,7 +32,8 @@ type Connection struct {
 	// Spent: there is nothing for this session any more (204).
 	Spent bool
 
-	failed func() // is called when Stream cannot be served
+	// Failed is to be called when Stream could not be served.
+	Failed func()
 }
 
 // Ready is the data of a stream's first event.
@@ -79,21 +79,12 @@ func (s *Service) Connect(ctx context.Context, caller model.Caller, q StreamRequ
 	case model.Conflicted:
 		return Connection{Farewell: []*sse.Frame{RetryFirst(), sse.Ephemeral("conflict", conflict(in.By, in.Tag, nowMS()))}}, nil
 	}
-	c := Connection{failed: func() { s.sessions.failed(key, q, anonymous, in) }}
+	c := Connection{Failed: func() { s.sessions.failed(key, q, anonymous, in) }}
 	if c.Stream, err = s.prepare(ctx, key, q, anonymous, in); err != nil {
-		c.failed()
+		c.Failed()
 		return Connection{}, err
 	}
 	return c, nil
-}
-
-// Serve answers a request with the stream of a connection. It returns an error only when nothing was written.
-func (s *Service) Serve(w http.ResponseWriter, r *http.Request, c Connection) error {
-	err := s.Hub.Serve(r.Context(), w, r, *c.Stream)
-	if err != nil {
-		c.failed()
-	}
-	return err
 }
 
 // prepare gathers what a stream begins with.
@@ -114,7 +105,7 @@ func (s *Service) prepare(ctx context.Context, key sessionKey, q StreamRequest, 
 		acked = max(acked, at.position)
 	}
 	return &sse.Opening{
-		Client: key.client, Session: q.Session, Heartbeat: q.Heartbeat, After: at.position, Intro: intro,
+		Client: key.client, Session: q.Session, Heartbeat: q.Heartbeat, After: at.position, AsOf: in.AsOf, Intro: intro,
 		Opened: func(st *sse.Stream) {
 			if s.sessions.opened(key, st, q, anonymous, in, at.position, acked) {
 				s.presence.read(key, true)
@@ -131,8 +122,9 @@ func (s *Service) prepare(ctx context.Context, key sessionKey, q StreamRequest, 
 func (s *Service) logIn(ctx context.Context, key sessionKey, q StreamRequest, anonymous bool) (LoginResult, error) {
 	// One that comes back at the last moment must be seen to have come by all nodes, or it counts as lost.
 	soon := max(s.Config.ReconnectGrace/2, s.Config.ReconnectGrace-2*time.Second)
+	asOf := s.Hub.Dispatched() // what ends the session behind this is not known here yet
 	if tag, away, ok := s.sessions.has(key); ok && away < soon {
-		return LoginResult{Outcome: model.Reconnected, Tag: tag, Away: away}, nil
+		return LoginResult{Outcome: model.Reconnected, Tag: tag, Away: away, AsOf: asOf}, nil
 	}
 	return s.logins.Do(ctx, login{
 		client: key.client, remote: q.RemoteAddr, anonymous: anonymous,

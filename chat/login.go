@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 
 	"parley/model"
@@ -25,6 +26,7 @@ type LoginResult struct {
 	Away    time.Duration // with Reconnected: for how long nobody held its stream
 	Watches bool          // it subscribes to presence; one that is remembered here may not say so
 	By      string        // with Conflicted, and with Refused for a tag: the session that holds the tag
+	AsOf    int64         // the position of the log at which this was so
 }
 
 // loginRound decides a batch of logins in one transaction that holds the lock of
@@ -32,6 +34,7 @@ type LoginResult struct {
 type loginRound struct {
 	node  string
 	peers *peers
+	asOf  int64
 	now   model.Time
 	known map[sessionKey]*model.KnownSession
 	tags  map[sessionKey]*model.KnownSession // by client and tag
@@ -53,28 +56,74 @@ func (s *Service) storeLogins(batch []login) []Answer[LoginResult] {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	answers := make([]Answer[LoginResult], len(batch))
-	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
-		r, err := s.loadRound(ctx, tx, batch)
-		if err != nil {
-			return nil, err
-		}
-		for i, l := range batch {
-			answers[i] = Answer[LoginResult]{Value: r.decide(l)}
-		}
-		return r.events, r.save(ctx, tx)
-	})
-	if err != nil {
-		return failAll[LoginResult](len(batch), fmt.Errorf("log in: %w", err))
+	for todo := range rounds(batch) {
+		s.storeRound(ctx, batch, todo, answers)
 	}
 	s.admit(ctx, batch)
 	var came []string
 	for i, l := range batch {
-		if a := answers[i].Value; a.Outcome == model.LoggedIn || a.Outcome == model.Reconnected && a.Away >= s.Config.ReconnectGrace {
+		if a := answers[i].Value; answers[i].Err == nil && (a.Outcome == model.LoggedIn || a.Outcome == model.Reconnected && a.Away >= s.Config.ReconnectGrace) {
 			came = append(came, l.client)
 		}
 	}
 	s.mayHaveChanged(model.Distinct(came))
 	return answers
+}
+
+// rounds parts a batch, by index, so that of those who want one tag each comes in a
+// round of its own: what one round stores is what the next finds.
+func rounds(batch []login) iter.Seq[[]int] {
+	return func(yield func([]int) bool) {
+		todo := make([]int, len(batch))
+		for i := range batch {
+			todo[i] = i
+		}
+		for len(todo) > 0 {
+			var now, later []int
+			wanted := make(map[sessionKey]bool)
+			for _, i := range todo {
+				tag := sessionKey{batch[i].client, batch[i].Tag}
+				if evicting(tag.id) && wanted[tag] {
+					later = append(later, i)
+					continue
+				}
+				wanted[tag] = true
+				now = append(now, i)
+			}
+			if !yield(now) {
+				return
+			}
+			todo = later
+		}
+	}
+}
+
+// storeRound decides and stores those logins of a batch.
+func (s *Service) storeRound(ctx context.Context, batch []login, indexes []int, answers []Answer[LoginResult]) {
+	logins := make([]login, len(indexes))
+	for n, i := range indexes {
+		logins[n] = batch[i]
+	}
+	var r *loginRound
+	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+		var err error
+		if r, err = s.loadRound(ctx, tx, logins); err != nil {
+			return nil, err
+		}
+		for n, i := range indexes {
+			answers[i] = Answer[LoginResult]{Value: r.decide(logins[n])}
+		}
+		return r.events, r.save(ctx, tx)
+	})
+	if err != nil {
+		for _, i := range indexes {
+			answers[i] = Answer[LoginResult]{Err: fmt.Errorf("log in: %w", err)}
+		}
+		return
+	}
+	for _, sp := range r.spends {
+		s.sessions.drop(sp.client, []string{sp.id}) // the event comes soon, but an answer must not be overtaken
+	}
 }
 
 // admit has the hub know the clients of a whole batch by one query, where each stream
@@ -110,8 +159,16 @@ func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) 
 	if err := tx.SeeClients(ctx, clients, r.now); err != nil {
 		return nil, err
 	}
+	log, err := tx.Log(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.asOf = log.Head
 	rows, err := tx.LoginSessions(ctx, clients, ids)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.meetPeers(ctx, tx, rows); err != nil {
 		return nil, err
 	}
 	for _, row := range rows {
@@ -133,6 +190,20 @@ func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) 
 	return r, nil
 }
 
+// meetPeers asks who lives when sessions are at a node that was not there at the last beat.
+func (s *Service) meetPeers(ctx context.Context, tx *repo.Store, rows []repo.SessionRow) error {
+	for _, row := range rows {
+		if node := row.Node.String; node != "" && node != s.Node && !s.nodes.alive(node) {
+			living, err := tx.LivingNodes(ctx)
+			if err == nil {
+				s.nodes.meet(living)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
 // decide settles one login, and notes what is to be written. Later ones of the batch see it.
 func (r *loginRound) decide(l login) LoginResult {
 	key := sessionKey{l.client, l.Session}
@@ -145,7 +216,7 @@ func (r *loginRound) decide(l login) LoginResult {
 	if evicting(l.Tag) {
 		holder = r.tags[sessionKey{l.client, l.Tag}]
 	}
-	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key], Away: r.away[key], Watches: r.watch[key]}
+	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key], Away: r.away[key], AsOf: r.asOf, Watches: r.watch[key]}
 	switch out.Outcome {
 	case model.LoggedIn:
 		if holder != nil {

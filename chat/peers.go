@@ -28,6 +28,13 @@ func (p *peers) alive(node string) bool {
 	return slices.Contains(p.living, node)
 }
 
+// meet notes which nodes live.
+func (p *peers) meet(living []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.living = living
+}
+
 // ring has the other nodes, if there are any, look at the log soon.
 func (p *peers) ring() { p.tell() }
 
@@ -66,9 +73,7 @@ func (s *Service) beat(ctx context.Context) error {
 	if buried {
 		s.sessions.forgotten()
 	}
-	s.nodes.mu.Lock()
-	s.nodes.living = living
-	s.nodes.mu.Unlock()
+	s.nodes.meet(living)
 	others, err := s.Store.BuryNodes(ctx)
 	if others {
 		s.presence.hintAll()

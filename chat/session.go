@@ -80,20 +80,27 @@ func (r *sessions) has(k sessionKey) (tag string, away time.Duration, ok bool) {
 	return e.tag, away, true
 }
 
-// drop forgets a session: it is spent, or another node's.
-func (r *sessions) drop(client string, ids []string) {
+// drop forgets sessions, all of a client when ids is nil: they are spent, or another
+// node's. It returns those that it knew.
+func (r *sessions) drop(client string, ids []string) (known []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, id := range ids {
-		r.part(sessionKey{client, id})
-	}
 	if ids == nil {
 		for k := range r.known {
 			if k.client == client {
-				r.part(k)
+				known = append(known, k.id)
 			}
 		}
 	}
+	for _, id := range ids {
+		if r.known[sessionKey{client, id}] != nil {
+			known = append(known, id)
+		}
+	}
+	for _, id := range known {
+		r.part(sessionKey{client, id})
+	}
+	return known
 }
 
 // opened notes a new stream of a session, which begins behind a position, and reports
@@ -259,7 +266,7 @@ func (s *Service) Logout(ctx context.Context, caller model.Caller, id string) er
 		return err
 	}
 	now := nowMS()
-	return s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
+	err := s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
 		if err := tx.LockClients(ctx, []string{caller.Client}); err != nil {
 			return nil, err
 		}
@@ -278,6 +285,10 @@ func (s *Service) Logout(ctx context.Context, caller model.Caller, id string) er
 			Frame: sse.SessionClosed{Code: "logged_out", At: now},
 		}, now)}, nil
 	})
+	if err == nil {
+		s.sessions.drop(caller.Client, []string{id}) // the event comes soon, but this answer must not be overtaken
+	}
+	return err
 }
 
 func errSessionNotFound() error {
@@ -312,6 +323,7 @@ func (s *Service) Kick(ctx context.Context, client, reason string) error {
 	})
 	if err == nil {
 		s.revoked.set(client, now) // the event comes soon, but this answer must not be overtaken
+		s.sessions.drop(client, nil)
 	}
 	return err
 }
@@ -335,15 +347,18 @@ func (s *Service) onNodeEvent(e model.Event) {
 			Frame json.RawMessage `json:"frame"`
 		}
 		if err = json.Unmarshal(e.Data, &c); err == nil {
-			s.sessions.drop(c.ClientID, c.Sessions)
-			s.Hub.EndSessions(c.ClientID, c.Sessions, sse.EphemeralJSON(c.Event, c.Frame), sse.Told)
+			held := s.sessions.drop(c.ClientID, c.Sessions)
+			told := s.Hub.EndSessions(c.ClientID, c.Sessions, e.Position, sse.EphemeralJSON(c.Event, c.Frame), sse.Told)
+			if c.Event == "conflict" && len(held) > 0 && len(told) == 0 {
+				go s.noteEviction(c.ClientID, held[0], c.Frame)
+			}
 			s.presence.hint([]string{c.ClientID})
 		}
 	case model.EventSessionMoved:
 		var m model.SessionMoved
 		if err = json.Unmarshal(e.Data, &m); err == nil && m.Node != s.Node {
 			s.sessions.drop(m.ClientID, []string{m.Session})
-			s.Hub.EndSessions(m.ClientID, []string{m.Session},
+			s.Hub.EndSessions(m.ClientID, []string{m.Session}, e.Position,
 				sse.Ephemeral("session_closed", sse.SessionClosed{Code: "replaced", At: e.At}), sse.Replaced)
 		}
 	case model.EventClientRevoked:
@@ -355,6 +370,21 @@ func (s *Service) onNodeEvent(e model.Event) {
 	}
 	if err != nil {
 		s.Log.Error("an event for the nodes cannot be read", "position", e.Position, "err", err)
+	}
+}
+
+// noteEviction: the database took a session for connected whose stream had gone from
+// here, so nobody was told of its eviction. It shall be when it returns.
+func (s *Service) noteEviction(client, id string, frame []byte) {
+	var c Conflict
+	if err := json.Unmarshal(frame, &c); err != nil {
+		s.Log.Error("a conflict cannot be read", "err", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	if err := s.Store.NoteEviction(ctx, client, id, c.SessionID); err != nil {
+		s.Log.Warn("an evicted session will not be told so", "err", err)
 	}
 }
 

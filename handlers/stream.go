@@ -56,7 +56,8 @@ func (h *Handlers) Events(w http.ResponseWriter, r *http.Request, caller model.C
 	case c.Stream == nil:
 		return goodbye(w, c.Farewell...)
 	}
-	if err := h.Chat.Serve(w, r, c); err != nil {
+	if err := h.Chat.Hub.Serve(r.Context(), w, r, *c.Stream); err != nil {
+		c.Failed()
 		return goodbye(w, chat.RetryLater())
 	}
 	return nil
