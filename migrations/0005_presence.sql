@@ -20,10 +20,11 @@ ALTER TABLE clients ADD COLUMN seen_on date GENERATED ALWAYS AS ((last_seen_at A
 CREATE INDEX clients_seen_on ON clients (seen_on);
 CREATE INDEX messages_removed ON messages (conversation_id) WHERE type = 0;
 
--- No message of a conversation is older than this. Only the cleaner moves it, so finding
+-- No message of a conversation is older than this, but for one that was under way while
+-- it was moved, whose end is then late by as much. Only the cleaner moves it, so finding
 -- what has been outlived costs nothing where there is none, and sends cost nothing at
 -- all. Whoever brings in older messages must set it back.
-ALTER TABLE conversations ADD COLUMN oldest_at timestamptz NOT NULL DEFAULT now();
+ALTER TABLE conversations ADD COLUMN oldest_at timestamptz NOT NULL DEFAULT date_trunc('milliseconds', now()); -- as sent_at is
 UPDATE conversations SET oldest_at = created_at;
 CREATE INDEX conversations_oldest ON conversations (oldest_at);
 CREATE INDEX mentions_message ON mentions (conversation_id, seq);
@@ -77,7 +78,7 @@ BEGIN
             DELETE FROM messages g WHERE g.conversation_id = c.id AND g.seq <= last;
         END IF;
         oldest := (SELECT g.sent_at FROM messages g WHERE g.conversation_id = c.id AND g.seq > last ORDER BY g.seq LIMIT 1);
-        UPDATE conversations v SET trimmed_seq = last, oldest_at = COALESCE(oldest, GREATEST(now(), before)) WHERE v.id = c.id;
+        UPDATE conversations v SET trimmed_seq = last, oldest_at = COALESCE(oldest, GREATEST(date_trunc('milliseconds', now()), before)) WHERE v.id = c.id;
         room := room - n;
         id := c.id; kind := c.kind; upto := last; removed := n; recent := COALESCE(newest >= changed_since, false);
         RETURN NEXT;

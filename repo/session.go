@@ -243,9 +243,25 @@ func (s *Store) BeatNode(ctx context.Context, node string) (living []string, bur
 	if err := s.get(ctx, &buried, beat, node); err != nil {
 		return nil, false, fmt.Errorf("beat: %w", err)
 	}
-	const alive = `SELECT id FROM nodes WHERE seen_at > now() - make_interval(secs => $1)`
-	err = s.selectAll(ctx, &living, alive, NodeDeadAfter.Seconds())
+	living, err = s.LivingNodes(ctx)
 	return living, buried, err
+}
+
+// LivingNodes returns the ids of the nodes that have said of late that they live.
+func (s *Store) LivingNodes(ctx context.Context) ([]string, error) {
+	const query = `SELECT id FROM nodes WHERE seen_at > now() - make_interval(secs => $1)`
+	var ids []string
+	if err := s.selectAll(ctx, &ids, query, NodeDeadAfter.Seconds()); err != nil {
+		return nil, fmt.Errorf("living nodes: %w", err)
+	}
+	return ids, nil
+}
+
+// NoteEviction has a session that was evicted while it was away be told so when it returns.
+func (s *Store) NoteEviction(ctx context.Context, client, id, by string) error {
+	const query = `UPDATE sessions SET evicted_by = $3 WHERE client_id = $1 AND id = $2 AND spent_at IS NOT NULL`
+	_, err := s.exec(ctx, query, client, id, by)
+	return err
 }
 
 // holders are the nodes that hold a session, each found by one look at the index.

@@ -290,6 +290,7 @@ func (h *Hub) sweep(now time.Time) {
 	if now.Unix()%10 != 0 {
 		return
 	}
+	h.forgetPartings(now)
 	for id, c := range h.clients {
 		if len(c.streams) == 0 && now.Sub(c.idleSince) > keep {
 			for conversation, s := range c.stays {

@@ -64,7 +64,8 @@ type Hub struct {
 	moved      *sync.Cond // on mu: dispatched grew, or the hub closed
 	clients    map[string]*client
 	rooms      map[string]*room
-	ready      []*Stream // streams that got something since the lock was taken
+	partings   map[string][]parting // of late, by client
+	ready      []*Stream            // streams that got something since the lock was taken
 	closed     bool
 	draining   bool // no stream may join
 
@@ -124,7 +125,7 @@ func NewHub(cfg Config, logName string, at int64, source Source, log *slog.Logge
 	h := &Hub{
 		cfg: cfg, log: log, name: logName, source: source, bell: make(chan struct{}, 1),
 		tail: newTail(cfg.TailEntries, cfg.TailBytes, at), dispatched: at,
-		clients: map[string]*client{}, rooms: map[string]*room{},
+		clients: map[string]*client{}, rooms: map[string]*room{}, partings: map[string][]parting{},
 		fetches: make(chan struct{}, 8),
 	}
 	h.committed.Store(at)
@@ -146,6 +147,9 @@ func (h *Hub) Name() string { return h.name }
 // Position is a position such that all events up to it are committed: what is read
 // from the database after asking has them.
 func (h *Hub) Position() int64 { return h.committed.Load() }
+
+// Dispatched is the position up to which events were handed to the streams.
+func (h *Hub) Dispatched() int64 { return h.at() }
 
 // Committed tells the hub that the log reaches at least to a position, and to come and get it.
 func (h *Hub) Committed(position int64) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"parley/model"
@@ -16,6 +17,9 @@ type Opening struct {
 	Session   string
 	Heartbeat int   // seconds, 5 to 60
 	After     int64 // the position that the client has reached
+	// AsOf is the position of the log at which the session was found good. What ends it behind
+	// that ends the stream, even if it was dispatched before the stream joined.
+	AsOf int64
 	// Intro is written first, before anything of the log.
 	Intro []*Frame
 	// OnEnd is called once, when the stream is over; it must not block.
@@ -94,6 +98,15 @@ func (discard) abort()       {}
 // join makes the stream one of its client's. An older stream of the same session is
 // replaced, and the oldest ends when there are too many.
 func (h *Hub) join(ctx context.Context, s *Stream, o Opening) error {
+	// What was said to this session before is not for this stream, and what is known to
+	// be deleted must not be replayed from memory.
+	if until := max(o.AsOf, h.Position()); h.at() < until {
+		h.reach(until)
+		if err := h.await(ctx, until); err != nil {
+			return err
+		}
+		h.mu.Unlock()
+	}
 	c, err := h.know(ctx, o.Client)
 	if err != nil {
 		return err
@@ -102,6 +115,7 @@ func (h *Hub) join(ctx context.Context, s *Stream, o Opening) error {
 		h.mu.Unlock()
 		return errClosed
 	}
+	parting := h.partingOf(o)
 	var replaced, oldest *Stream
 	for _, other := range c.streams {
 		if other.Session == s.Session {
@@ -118,6 +132,10 @@ func (h *Hub) join(ctx context.Context, s *Stream, o Opening) error {
 	h.mu.Unlock()
 	h.Stats.Streams.Add(1)
 	h.Stats.Opened.Add(1)
+	if parting != nil {
+		s.finish(parting.final, parting.end)
+		return nil
+	}
 	if o.Opened != nil {
 		o.Opened(s)
 	}
@@ -154,10 +172,43 @@ type SessionClosed struct {
 }
 
 // EndSessions ends the streams of some sessions of a client, or of all when sessions
-// is nil, with one last frame.
-func (h *Hub) EndSessions(client string, sessions []string, final *Frame, end End) {
+// is nil, with one last frame, because of an event at a position. It reports those that had one.
+func (h *Hub) EndSessions(client string, sessions []string, position int64, final *Frame, end End) (told []string) {
+	h.mu.Lock()
+	h.partings[client] = append(h.partings[client], parting{sessions, position, final, end, time.Now()})
+	h.mu.Unlock()
 	for _, s := range h.streamsOf(client, sessions) {
 		s.finish(final, end)
+		told = append(told, s.Session)
+	}
+	return told
+}
+
+// parting is the end of sessions, remembered for streams that were about to open then.
+type parting struct {
+	sessions []string // nil: all
+	position int64
+	final    *Frame
+	end      End
+	at       time.Time
+}
+
+// partingOf is what has ended the session since it was found good; nil if nothing has. The lock is held.
+func (h *Hub) partingOf(o Opening) *parting {
+	for i, p := range h.partings[o.Client] {
+		if p.position > o.AsOf && (p.sessions == nil || slices.Contains(p.sessions, o.Session)) {
+			return &h.partings[o.Client][i]
+		}
+	}
+	return nil
+}
+
+// forgetPartings: no stream takes a minute to open. The lock is held.
+func (h *Hub) forgetPartings(now time.Time) {
+	for client, all := range h.partings {
+		if now.Sub(all[len(all)-1].at) > time.Minute {
+			delete(h.partings, client)
+		}
 	}
 }
 

@@ -63,7 +63,9 @@ func TestEditAndRecall(t *testing.T) {
 			t.Errorf("%s heard %+v", d.Session, e)
 		}
 	}
-	var unread struct{ Items []struct{ UnreadMessagesMentioned bool } }
+	var unread struct {
+		Items []struct{ UnreadMessagesMentioned bool }
+	}
 	if jerry.Want(t, 200, "GET", "/v1/unread", nil).Into(t, &unread); len(unread.Items) != 1 || !unread.Items[0].UnreadMessagesMentioned {
 		t.Errorf("after the edit: %+v", unread)
 	}

@@ -54,7 +54,11 @@ type member struct {
 	muted bool
 }
 
-type said struct{ from, text string }
+type said struct {
+	from, text, id string
+	void           bool // recalled or removed: it does not count
+	removed        bool
+}
 
 // sentKey is a send that can be sent again.
 type sentKey struct {
@@ -63,6 +67,7 @@ type sentKey struct {
 	key  string
 	body systest.Object
 	id   string
+	seq  int
 }
 
 func (w *world) logf(format string, args ...any) { w.ops = append(w.ops, fmt.Sprintf(format, args...)) }
@@ -130,7 +135,7 @@ func (r *room) leave(ids []string) {
 func (r *room) unread(id string, read int) int {
 	n := 0
 	for _, m := range r.said[read:] {
-		if m.from != id {
+		if m.from != id && !m.void {
 			n++
 		}
 	}
@@ -177,7 +182,7 @@ func leftText(r *room, ids []string, by string) string {
 }
 
 func messageText(r *room, seq int) string {
-	return fmt.Sprintf("message %s #%d %s: %s", r.id, seq, r.said[seq-1].from, r.said[seq-1].text)
+	return changeText("message", r, seq)
 }
 
 func renamedText(r *room, by string) string {
@@ -225,11 +230,11 @@ func describe(t testing.TB, f systest.Frame) string {
 		return fmt.Sprintf("kicked %s by %v", v.ConversationID, v.KickedBy)
 	case "members_left":
 		return fmt.Sprintf("members_left %s %v by %v", v.ConversationID, sorted(v.Members), v.KickedBy)
-	case "message":
+	case "message", "message_update", "message_recall":
 		if v.Message.ConversationID != v.ConversationID {
 			t.Errorf("two conversations: %s", f)
 		}
-		return fmt.Sprintf("message %s #%d %s: %s", v.ConversationID, v.Message.Seq, v.Message.From, v.Message.Text)
+		return fmt.Sprintf("%s %s #%d %s: %s", f.Event, v.ConversationID, v.Message.Seq, v.Message.From, v.Message.Text)
 	case "conversation_info_updated":
 		return fmt.Sprintf("conversation_info_updated %s name=%s by %v", v.ConversationID, v.Changes.Name, v.UpdatedBy)
 	case "conversation_deleted":
@@ -278,7 +283,7 @@ func (w *world) checkIDs() {
 	for _, p := range w.people {
 		for _, d := range p.devices {
 			for _, f := range d.Durable() {
-				text := describe(w.t, f)
+				text := upToText(describe(w.t, f))
 				if was := of[f.ID]; was != "" && was != text {
 					w.t.Fatalf("the id %s stands for %s and for %s", f.ID, was, text)
 				}

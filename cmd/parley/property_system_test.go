@@ -65,7 +65,7 @@ func round(t *testing.T, nodes []*systest.Server, seed uint64) {
 	operations := []struct {
 		weight int
 		do     func()
-	}{{4, w.create}, {5, w.add}, {4, w.remove}, {16, w.send}, {3, w.resend}, {3, w.rename}, {1, w.mute}, {4, w.read}, {1, w.destroy}, {5, w.connect}, {4, w.cut}}
+	}{{4, w.create}, {5, w.add}, {4, w.remove}, {16, w.send}, {3, w.resend}, {3, w.rename}, {1, w.mute}, {4, w.read}, {5, w.change}, {1, w.destroy}, {5, w.connect}, {4, w.cut}}
 	var bag []func()
 	for _, op := range operations {
 		for range op.weight {
@@ -196,7 +196,7 @@ func (w *world) checkOffline(d *device, frames []systest.Frame) {
 		}
 		var want []string
 		for seq := m.read + 1; seq <= len(r.said); seq++ {
-			if r.said[seq-1].from != d.owner.ID {
+			if v := r.said[seq-1]; v.from != d.owner.ID && !v.void {
 				want = append(want, messageText(r, seq))
 			}
 		}
@@ -253,13 +253,17 @@ func (w *world) finish() {
 func (w *world) checkRoom(r *room) {
 	w.t.Helper()
 	history := w.operator().At(w.node()).History(w.t, r.id)
-	for i, m := range history {
-		if i >= len(r.said) || m.Seq != int64(i+1) || m.From != r.said[i].from || m.Text != r.said[i].text {
-			w.t.Fatalf("the history of %s: %+v", r.id, m)
+	for i, v := range r.said {
+		if v.removed {
+			continue
 		}
+		if len(history) == 0 || history[0].Seq != int64(i+1) || history[0].From != v.from || history[0].Text != v.text {
+			w.t.Fatalf("the history of %s goes on with %+v, want %d: %+v", r.id, history, i+1, v)
+		}
+		history = history[1:]
 	}
-	if len(history) != len(r.said) {
-		w.t.Fatalf("the history of %s has %d messages, want %d", r.id, len(history), len(r.said))
+	if len(history) != 0 {
+		w.t.Fatalf("the history of %s has more: %+v", r.id, history)
 	}
 	for id, m := range r.members {
 		var v struct {

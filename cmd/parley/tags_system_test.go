@@ -370,39 +370,3 @@ func TestGrace(t *testing.T) {
 		t.Error("online after a logout")
 	}
 }
-
-// A position that is not of this log resets; none is a fresh start.
-func TestReset(t *testing.T) {
-	t.Parallel()
-	s := systest.Start(t, repotest.DSN(t))
-	foreign := systest.Start(t, repotest.EmptyDSN(t)).As("Tom").Open(t, "x").Last() // a clone would have the same log
-	tom := s.As("Tom")
-	own := tom.Open(t, "web").Last()
-	for _, given := range []string{foreign, "garbage", own + "0000", "-1", own + "x"} {
-		d := tom.Device(systest.Unique("s"), "lastEventId", given)
-		connects(t, d, 200)
-		reset := d.AwaitEvent(t, "reset")
-		var why struct{ Reason string }
-		var ready struct{ Resumed bool }
-		reset.Into(t, &why)
-		d.Frames()[0].Into(t, &ready)
-		if why.Reason != "unknown" || reset.ID == "" || ready.Resumed || d.Frames()[0].ID != "" || d.Frames()[1].Event != "reset" {
-			t.Errorf("behind %q: %v", given, d.Frames())
-		}
-		d.AwaitEvent(t, "unread_messages_count_update")
-	}
-	d := tom.Device("empty", "lastEventId", "")
-	connects(t, d, 200)
-	d.AwaitEvent(t, "unread_messages_count_update")
-	if f := d.Frames(); f[0].ID == "" || f[1].Event == "reset" {
-		t.Errorf("an empty position: %v", f)
-	}
-	// The header wins over the parameter.
-	d = tom.Device("both", "lastEventId", "garbage")
-	d.Resume(own)
-	connects(t, d, 200)
-	var ready struct{ Resumed bool }
-	if d.AwaitEvent(t, "ready").Into(t, &ready); !ready.Resumed {
-		t.Errorf("the header does not win: %v", d.Frames())
-	}
-}
