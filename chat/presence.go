@@ -34,11 +34,7 @@ func (s *Service) Online(ctx context.Context, caller model.Caller, clients []str
 	if err != nil {
 		return nil, err
 	}
-	may := make(map[string]bool, len(seen))
-	for _, id := range seen {
-		may[id] = true
-	}
-	return slices.DeleteFunc(online, func(id string) bool { return !may[id] }), nil
+	return slices.DeleteFunc(online, func(id string) bool { return !seen[id] }), nil
 }
 
 // Subscribe has the calling session hear of the presence of clients, and of nobody else's

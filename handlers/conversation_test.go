@@ -18,6 +18,7 @@ import (
 	"parley/api"
 	"parley/chat"
 	"parley/handlers"
+	"parley/openapi/openapitest"
 	"parley/repo/repotest"
 )
 
@@ -43,7 +44,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	h := &handlers.Handlers{Chat: svc, Store: store, Config: handlers.Config{MessageMaxBytes: 5120}}
-	return &site{t, api.New(api.Config{Keys: keys, RedeemTicket: svc.RedeemTicket}, h)}
+	return &site{t, openapitest.Handler(t, api.New(api.Config{Keys: keys, RedeemTicket: svc.RedeemTicket}, h))}
 }
 
 // as signs a token: a name is a client's, "server" is a server token, "server/Tom" one that acts for Tom.

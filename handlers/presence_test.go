@@ -30,7 +30,9 @@ const shortGrace = 300 * time.Millisecond
 func newNode(t *testing.T, dsn string) *node {
 	t.Helper()
 	store := repotest.Open(t, dsn)
-	svc := chat.New(chat.Config{DSN: dsn, ReconnectGrace: shortGrace, SeatGrace: time.Minute}, store, slog.New(slog.DiscardHandler))
+	svc := chat.New(chat.Config{
+		DSN: dsn, ReconnectGrace: shortGrace, SeatGrace: time.Minute, EventRetention: 168 * time.Hour, MessageRetention: time.Hour,
+	}, store, slog.New(slog.DiscardHandler))
 	if err := svc.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -335,6 +337,30 @@ func TestPresenceAfterResurrection(t *testing.T) {
 		}
 	}
 	n.until("Jerry is online again", func() bool { return slices.Equal(n.online("Tom", "Jerry"), []string{"Jerry"}) })
+}
+
+// Nobody says anything of what is changed behind the server's back; it finds out.
+func TestPresenceWithoutWhispers(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, repotest.DSN(t))
+	n.create("Tom", `{"members":["Jerry","Mary"]}`)
+	tom := n.listen("Tom", "session=s")
+	n.subscribe("Tom", "s", "Jerry")
+	for _, order := range []string{
+		`INSERT INTO nodes VALUES ('other', now() + interval '1 hour', now() + interval '1 hour')`,
+		`INSERT INTO sessions (client_id, id, opened_at, last_seen_at, remote_addr, node) VALUES
+			('Jerry', 'j', now(), now(), '', 'other'), ('Mary', 'm', now(), now(), '', 'other')`,
+	} {
+		if _, err := n.svc.Store.DB().Exec(order); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tom.hears("", "Jerry online")
+	_, err := n.svc.Store.DB().Exec(`UPDATE presence_subscriptions SET revision = 'new', watched = '{Mary}', online = '{}'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tom.hears("", "Jerry online", "Mary online")
 }
 
 func (n *node) until(what string, ok func() bool) {

@@ -38,18 +38,16 @@ ALTER TABLE clients ADD COLUMN broadcasts_after bigint NOT NULL DEFAULT 0;
 CREATE FUNCTION service_unread(service text, client text, behind bigint) RETURNS SETOF messages
 LANGUAGE sql STABLE AS $$
     SELECT m.* FROM messages m
-    WHERE m.conversation_id = service AND m.scope > 0
-      AND (m.scope, m.seq) > (3::smallint, behind) AND (m.scope, m.seq) < (4::smallint, -9223372036854775808)
+    WHERE m.conversation_id = service AND m.scope = 3 AND m.seq > behind
       AND m.sender <> client AND m.type NOT IN (-127, 0)
     UNION ALL
     SELECT m.* FROM messages m
-    WHERE m.conversation_id = service AND m.scope > 0
-      AND (m.scope, m.seq) > (4::smallint, behind)
+    WHERE m.conversation_id = service AND m.scope = 4 AND m.seq > behind
       AND m.sender <> client AND m.type NOT IN (-127, 0)
     UNION ALL
     SELECT m.* FROM message_readers r CROSS JOIN LATERAL (
         SELECT * FROM messages WHERE conversation_id = r.conversation_id AND seq = r.seq OFFSET 0) m
-    WHERE r.conversation_id = service AND (r.client_id, r.seq) > (client, behind) AND r.client_id = client
+    WHERE r.conversation_id = service AND r.client_id = client AND r.seq > behind
       AND m.sender <> client AND m.type NOT IN (-127, 0)
 $$;
 -- +goose StatementEnd

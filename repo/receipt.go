@@ -151,8 +151,8 @@ func (s *Store) Receipts(ctx context.Context, caller model.Caller, conversationI
 	// Who came later has received and read it only once he has read something that came later still.
 	const query = `
 		SELECT r.client_id, r.read, r.read OR r.there AND (
-			r.delivered_seq >= $2 OR r.position <= GREATEST(
-				(SELECT acked FROM clients WHERE id = r.client_id), (SELECT max(acked) FROM sessions WHERE client_id = r.client_id))
+			r.delivered_seq >= $2 OR r.position <= COALESCE(GREATEST(
+				(SELECT acked FROM clients WHERE id = r.client_id), (SELECT max(acked) FROM sessions WHERE client_id = r.client_id)), 0)
 		) AS delivered
 		FROM (
 			SELECT m.client_id, m.delivered_seq, p.position, m.joined_at <= $4 AS there,

@@ -3,23 +3,29 @@ package web
 
 import (
 	_ "embed"
-	"regexp"
+
+	"github.com/tdewolff/minify/v2"
+	"github.com/tdewolff/minify/v2/js"
 )
 
 //go:embed parley.js
-var source []byte
+var source string
 
-// Client is the client library, an ES module, as it is served: without the
-// comments and the indentation of parley.js.
-var Client = strip(source)
+// Client is the client library, an ES module, as it is served: parley.js without
+// its comments, its spaces and the long names of its local variables.
+var Client = small(source)
 
 // ClientTypes is what TypeScript knows the client by.
 //
 //go:embed parley.d.ts
 var ClientTypes []byte
 
-var spare = regexp.MustCompile(`(?m)^[ \t]*(//.*\n|/\*\*.*\*/\n|\n)|^[ \t]+`)
-
-// strip takes whole lines of comments and what lines begin with out of a module.
-// No string of parley.js goes over more than one line.
-func strip(module []byte) []byte { return spare.ReplaceAll(module, nil) }
+func small(module string) []byte {
+	m := minify.New()
+	m.Add("text/javascript", &js.Minifier{})
+	out, err := m.String("text/javascript", module)
+	if err != nil {
+		panic("web: parley.js: " + err.Error()) // a test would have said so
+	}
+	return []byte(out)
+}

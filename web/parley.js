@@ -3,27 +3,19 @@
 
 // ---- Names ----
 
-export const Event = Object.freeze({
-  DISCONNECT: 'disconnect', OFFLINE: 'offline', ONLINE: 'online', SCHEDULE: 'schedule', RETRY: 'retry', RECONNECT: 'reconnect',
-  MESSAGE: 'message', MESSAGE_UPDATE: 'messageupdate', MESSAGE_RECALL: 'messagerecall',
-  INVITED: 'invited', KICKED: 'kicked', MEMBERS_JOINED: 'membersjoined', MEMBERS_LEFT: 'membersleft',
-  CONVERSATION_INFO_UPDATED: 'conversationinfoupdated', INFO_UPDATED: 'infoupdated', CONVERSATION_DELETED: 'conversationdeleted',
-  UNREAD_MESSAGES_COUNT_UPDATE: 'unreadmessagescountupdate',
-  LAST_DELIVERED_AT_UPDATE: 'lastdeliveredatupdate', LAST_READ_AT_UPDATE: 'lastreadatupdate',
-  CONFLICT: 'conflict', CLOSE: 'close', RESET: 'reset', PRESENCE: 'presence',
-  MEMBER_INFO_UPDATED: 'memberinfoupdated', MUTED: 'muted', UNMUTED: 'unmuted', MEMBERS_MUTED: 'membersmuted', MEMBERS_UNMUTED: 'membersunmuted',
-  BLOCKED: 'blocked', UNBLOCKED: 'unblocked', MEMBERS_BLOCKED: 'membersblocked', MEMBERS_UNBLOCKED: 'membersunblocked',
-})
+// What comes on the stream; EventSource has to be told to listen for each.
+const FRAMES = ('ready reset ping message message_update message_recall invited members_joined kicked members_left conversation_info_updated ' +
+  'conversation_deleted last_delivered_at_update last_read_at_update unread_messages_count_update conflict session_closed presence ' +
+  'member_info_updated muted unmuted members_muted members_unmuted blocked unblocked members_blocked members_unblocked').split(' ')
+
+/** The names of events: `MESSAGE` is 'message', `MEMBERS_JOINED` is 'membersjoined'. */
+export const Event = Object.freeze(Object.fromEntries([...FRAMES, 'disconnect', 'offline', 'online', 'schedule', 'retry', 'reconnect', 'info_updated', 'close']
+  .map((name) => [name.toUpperCase(), name.replaceAll('_', '')])))
 export const MessagePriority = Object.freeze({ HIGH: 1, NORMAL: 2, LOW: 3 })
 export const MessageQueryDirection = Object.freeze({ NEW_TO_OLD: 0, OLD_TO_NEW: 1 })
 export const MessageStatus = Object.freeze({
   NONE: Symbol('none'), SENDING: Symbol('sending'), SENT: Symbol('sent'), DELIVERED: Symbol('delivered'), FAILED: Symbol('failed'),
 })
-
-// What EventSource has to be told to listen for.
-const FRAMES = ('ready reset ping message message_update message_recall invited members_joined kicked members_left conversation_info_updated ' +
-  'conversation_deleted last_delivered_at_update last_read_at_update unread_messages_count_update conflict session_closed presence ' +
-  'member_info_updated muted unmuted members_muted members_unmuted blocked unblocked members_blocked members_unblocked').split(' ')
 
 const TYPES = { text: -1, image: -2, audio: -3, video: -4, location: -5, file: -6, recalled: -127 }
 const typeName = (number) => Object.keys(TYPES).find((name) => TYPES[name] === number)
@@ -35,6 +27,7 @@ const list = (one) => (Array.isArray(one) ? one : [one])
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const path = (...parts) => '/v1/' + parts.map(encodeURIComponent).join('/')
 const isPlain = (v) => v !== null && typeof v === 'object' && !Array.isArray(v)
+const pick = (o, keys) => compact(Object.fromEntries(keys.map((k) => [k, o[k]])))
 const compact = (o) => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined && v !== null))
 const randomId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('')
 const report = (err) => (globalThis.reportError ? reportError(err) : queueMicrotask(() => { throw err }))
@@ -48,7 +41,7 @@ function merge(target, patch) {
   const out = isPlain(target) ? { ...target } : {}
   for (const [k, v] of Object.entries(patch)) {
     if (v === null) delete out[k]
-    else Object.defineProperty(out, k, { value: merge(out[k], v), enumerable: true, writable: true, configurable: true })
+    else out[k] = merge(out[k], v)
   }
   return out
 }
@@ -80,12 +73,6 @@ export class EventEmitter {
     else this._listeners?.set(event, (this._listeners.get(event) ?? []).filter((l) => l !== listener && l.listener !== listener))
     return this
   }
-  removeAllListeners(event) {
-    if (event === undefined) this._listeners?.clear()
-    else this._listeners?.delete(event)
-    return this
-  }
-  listenerCount(event) { return this._listeners?.get(event)?.length ?? 0 }
   /** A listener that throws does not keep the others from hearing; the error is reported as an uncaught one. */
   emit(event, ...args) {
     const listeners = this._listeners?.get(event) ?? []
@@ -101,14 +88,8 @@ EventEmitter.prototype.removeListener = EventEmitter.prototype.off
 /** What the server refused, or could not be asked. `code` is LeanCloud's number where there is one, else that of `type`. */
 export class ParleyError extends Error {
   constructor(type, message, problem = {}) {
-    super(message ?? problem.detail ?? problem.title ?? type)
-    this.name = 'ParleyError'
-    this.type = type
-    this.code = problem.appCode ?? problem.legacyCode ?? type
-    this.status = problem.status
-    this.detail = problem.detail
-    this.errors = problem.errors
-    this.requestId = problem.requestId
+    super(message ?? problem.detail ?? type)
+    Object.assign(this, problem, { name: 'ParleyError', type, code: problem.appCode ?? problem.legacyCode ?? type })
   }
 }
 
@@ -137,11 +118,9 @@ Message.prototype = {
   getMentionList() { return this._mentionList },
   get mentionList() { return this._mentionList },
   mentionAll() { this.mentionedAll = true; return this },
-  toJSON() { return compact({ ...this._head(), data: this.content }) },
-  toFullJSON() { return compact({ ...this._head(), data: this.getPayload() }) },
-  _head() {
-    const { id, cid, from, seq, timestamp, updatedAt, deliveredAt, mentionedAll, mentioned } = this
-    return { id, cid, from, seq, timestamp, updatedAt, deliveredAt, mentionList: this._mentionList, mentionedAll, mentioned }
+  toJSON() {
+    const { id, cid, from, seq, timestamp, updatedAt, deliveredAt, mentionList, mentionedAll, mentioned } = this
+    return compact({ id, cid, from, seq, timestamp, updatedAt, deliveredAt, mentionList, mentionedAll, mentioned, data: this.getPayload() })
   },
 }
 Message.validate = () => true
@@ -181,7 +160,7 @@ Object.assign(TypedMessage.prototype, {
     const fields = Object.fromEntries((this.constructor._customFields ?? []).map((f) => [f, this[f]]))
     return compact({ _lctype: this.type, _lctext: this.getText(), _lcattrs: this.attributes, ...fields })
   },
-  toJSON() { return compact({ ...this._head(), type: this.type, text: this.getText(), attributes: this.attributes }) },
+  toJSON() { return compact({ ...Message.prototype.toJSON.call(this), data: null, type: this.type, text: this.text, attributes: this.attributes }) },
 })
 
 /** Gives a class of messages its number: positive, the negative ones are ours. Also a decorator. */
@@ -272,7 +251,7 @@ export class File {
     this.id = f.id
     this._client = client
     this._url = f.url
-    this._meta = { ...compact({ size: f.size, width: f.width, height: f.height, duration: f.duration, format: f.format, mimeType: f.mimeType }), ...this._meta }
+    this._meta = { ...pick(f, FILE_FIELDS), ...this._meta }
     return this
   }
   async destroy({ client = this._client } = {}) { await client._call('DELETE', path('files', this.id)) }
@@ -295,7 +274,7 @@ function encode(message) {
   const { _lctype: type, _lctext: text, _lcattrs: attributes, _lcfile: f, _lcloc: location, ...rest } = payload ?? {}
   const body = { type: type > 0 ? 'custom' : typeName(type), text, attributes, location }
   if (!body.type) throw new TypeError(`a message cannot have the type ${type}`)
-  if (f) body.file = f.objId ? { id: f.objId } : compact({ url: f.url, ...Object.fromEntries(FILE_FIELDS.map((k) => [k, f.metaData?.[k]])) })
+  if (f) body.file = f.objId ? { id: f.objId } : { url: f.url, ...pick(f.metaData ?? {}, FILE_FIELDS) }
   if (type > 0) Object.assign(body, { customType: type, data: Object.keys(rest).length ? rest : undefined })
   return compact(body)
 }
@@ -308,7 +287,7 @@ function decode(m, absolute) {
   if (m.text !== undefined) out._lctext = m.text
   if (m.attributes) out._lcattrs = m.attributes
   if (m.location) out._lcloc = m.location
-  if (m.file) out._lcfile = compact({ objId: m.file.id, url: absolute(m.file.url), name: m.file.name, metaData: compact({ ...m.file, id: null, url: null }) })
+  if (m.file) out._lcfile = compact({ objId: m.file.id, url: absolute(m.file.url), name: m.file.name, metaData: pick(m.file, FILE_FIELDS) })
   return out
 }
 
@@ -322,7 +301,7 @@ export class ConversationBase extends EventEmitter {
       createdAt: undefined, updatedAt: undefined, lastMessage: undefined, lastMessageAt: undefined, lastDeliveredAt: undefined, lastReadAt: undefined,
     })
     this.kind = data.kind
-    this._attributes = {}
+    this.attributes = {}
     this._saved = { name: null, attributes: {} }
     this._countedTo = 0 // the seq up to which messages are in the unread count
     this._receipts = []
@@ -332,27 +311,26 @@ export class ConversationBase extends EventEmitter {
   get system() { return this.kind === 'service' }
   get temporary() { return this.kind === 'temporary' }
   get mutedMembers() { return this.muted ? [this.client.id] : [] }
-  get attributes() { return this._attributes }
 
   /** A field or an attribute: `name`, `attr.pinned`, `pinned`, `attr.a.b`. */
   get(key) {
     if (FIELDS.has(key) && this[key] !== undefined) return this[key]
-    if (key === 'attr' || key === 'attributes') return this._attributes
-    return key.replace(/^attr(ibutes)?\./, '').split('.').reduce((o, k) => o?.[k], this._attributes)
+    if (key === 'attr' || key === 'attributes') return this.attributes
+    return key.replace(/^attr(ibutes)?\./, '').split('.').reduce((o, k) => o?.[k], this.attributes)
   }
   /** Changes the name or an attribute here; save() tells the server. null removes. */
   set(key, value) {
     if (key === 'name') this.name = value
-    else if (key === 'attr' || key === 'attributes') this._attributes = value
+    else if (key === 'attr' || key === 'attributes') this.attributes = value
     else {
       const patch = key.replace(/^attr(ibutes)?\./, '').split('.').reduceRight((v, k) => ({ [k]: v }), value)
-      this._attributes = merge(this._attributes, patch)
+      this.attributes = merge(this.attributes, patch)
     }
     return this
   }
   async save() {
     const { name, attributes } = this._saved
-    const changes = difference({ name, attributes }, { name: this.name ?? null, attributes: this._attributes })
+    const changes = difference({ name, attributes }, { name: this.name ?? null, attributes: this.attributes })
     if (!Object.keys(changes).length) return this
     await this.client._load(async () => {
       const d = await this.client._call('PATCH', this._path(), { body: changes })
@@ -364,10 +342,8 @@ export class ConversationBase extends EventEmitter {
   /** Loads it anew. */
   async fetch() { return this.client.getConversation(this.id, true) }
   toJSON() {
-    const { id, kind, name, creator, members, createdAt, updatedAt, lastMessageAt, muted, unreadMessagesCount } = this
-    return { id, kind, name, creator, members, createdAt, updatedAt, lastMessageAt, muted, unreadMessagesCount, attributes: this._attributes }
+    return pick(this, ['id', 'kind', 'name', 'creator', 'members', 'createdAt', 'updatedAt', 'lastMessageAt', 'muted', 'unreadMessagesCount', 'attributes'])
   }
-  toFullJSON() { return this.toJSON() }
 
   async join() { return this._add([this.client.id]) }
   async quit() { return this._remove([this.client.id]) }
@@ -507,16 +483,15 @@ export class ConversationBase extends EventEmitter {
   async getReceipts(message) { return this.client._all(this._path('messages', message.id ?? message, 'receipts')) }
   /** `[{clientId, role, joinedAt, muted}]`, with `online` if asked for. */
   async getMembers({ online } = {}) { return this.client._all(this._path('members'), { online: online || undefined }) }
-  async fetchReceiptTimestamps() { await this.fetch(); return this }
 
   _path(...more) { return path('conversations', this.id, ...more) }
 
   // What the server says of the whole. Fields that the answer leaves out stay.
   _apply(d) {
-    const dirty = difference(this._saved, { name: this.name ?? null, attributes: this._attributes })
+    const dirty = difference(this._saved, { name: this.name ?? null, attributes: this.attributes })
     this._saved = { name: d.name, attributes: d.attributes }
     this.name = 'name' in dirty ? this.name : d.name
-    this._attributes = merge(d.attributes, dirty.attributes ?? {})
+    this.attributes = merge(d.attributes, dirty.attributes ?? {})
     this.kind = d.kind
     this.creator = d.creator ?? undefined
     if (d.members.length || !d.memberCount || this.transient || this.system) this.members = d.members
@@ -551,8 +526,7 @@ export class ConversationBase extends EventEmitter {
       m.deliveredAt ??= at
       return false
     })
-    this.emit(key.toLowerCase() + 'update')
-    this.client.emit(key.toLowerCase() + 'update', this)
+    tell(this, key.toLowerCase() + 'update')
   }
 }
 const FIELDS = new Set(['id', 'name', 'members', 'creator', 'createdAt', 'updatedAt', 'lastMessageAt', 'lastMessage', 'muted', 'unique', 'visibility', 'kind'])
@@ -578,6 +552,7 @@ const CLASSES = { ordinary: Conversation, chatroom: ChatRoom, service: ServiceCo
 
 const QUERY_FIELDS = new Set(('id objectId name kind creator c members m memberCount createdAt updatedAt lastMessageAt lm unique muted ' +
   'tr sys attributes attr').split(' '))
+const combine = (operator, queries) => new ConversationQuery(queries[0]._client, [{ [operator]: queries.map((q) => q._condition()) }])
 const column = (key) => (QUERY_FIELDS.has(key.split('.')[0]) ? key : 'attributes.' + key)
 
 export class ConversationQuery {
@@ -587,11 +562,8 @@ export class ConversationQuery {
     this._order = []
     this._options = {}
   }
-  static and(...queries) { return ConversationQuery._combine('$and', queries) }
-  static or(...queries) { return ConversationQuery._combine('$or', queries) }
-  static _combine(operator, queries) {
-    return new ConversationQuery(queries[0]._client, [{ [operator]: queries.map((q) => q._condition()) }])
-  }
+  static and(...queries) { return combine('$and', queries) }
+  static or(...queries) { return combine('$or', queries) }
   _is(key, operator, value, more) {
     const name = column(key)
     const plain = (v) => (Array.isArray(v) ? v.map(plain) : !(v instanceof Date) ? v :
@@ -601,19 +573,7 @@ export class ConversationQuery {
   }
   _condition() { return this._where.length > 1 ? { $and: this._where } : this._where[0] ?? {} }
 
-  equalTo(key, value) { return this._is(key, '$eq', value) }
-  notEqualTo(key, value) { return this._is(key, '$ne', value) }
-  lessThan(key, value) { return this._is(key, '$lt', value) }
-  lessThanOrEqualTo(key, value) { return this._is(key, '$lte', value) }
-  greaterThan(key, value) { return this._is(key, '$gt', value) }
-  greaterThanOrEqualTo(key, value) { return this._is(key, '$gte', value) }
-  containedIn(key, values) { return this._is(key, '$in', values) }
-  notContainedIn(key, values) { return this._is(key, '$nin', values) }
-  containsAll(key, values) { return this._is(key, '$all', values) }
   sizeEqualTo(key, size) { return column(key) === 'm' || key === 'members' ? this._is('memberCount', '$eq', size) : this._is(key, '$size', size) }
-  contains(key, text) { return this._is(key, '$contains', text) }
-  startsWith(key, text) { return this._is(key, '$startsWith', text) }
-  endsWith(key, text) { return this._is(key, '$endsWith', text) }
   exists(key) { return this._is(key, '$exists', true) }
   doesNotExist(key) { return this._is(key, '$exists', false) }
   matches(key, pattern, flags) {
@@ -639,19 +599,19 @@ export class ConversationQuery {
 
   async find() {
     return this._client._load(async () => {
-      const where = this._condition()
-      const { items } = await this._client._call('POST', '/v1/queries', { retry: true, body: {
-        ...compact(this._options), ...(Object.keys(where).length && { where }), ...(this._order.length && { order: this._order }), include: ['lastMessage'],
-      } })
+      const body = { ...compact(this._options), where: this._condition(), include: ['lastMessage'] }
+      if (this._order.length) body.order = this._order
+      const { items } = await this._client._call('POST', '/v1/queries', { retry: true, body })
       return Promise.all(items.map((d) => this._client._adoptParsed(d)))
     })
   }
   async first() { return (await this.limit(1).find())[0] }
-  async count() {
-    const where = this._condition()
-    return (await this._client._call('POST', '/v1/queries/count', { body: Object.keys(where).length ? { where } : {}, retry: true })).count
-  }
+  async count() { return (await this._client._call('POST', '/v1/queries/count', { body: { where: this._condition() }, retry: true })).count }
 }
+for (const [name, operator] of Object.entries({
+  equalTo: '$eq', notEqualTo: '$ne', lessThan: '$lt', lessThanOrEqualTo: '$lte', greaterThan: '$gt', greaterThanOrEqualTo: '$gte',
+  containedIn: '$in', notContainedIn: '$nin', containsAll: '$all', contains: '$contains', startsWith: '$startsWith', endsWith: '$endsWith',
+})) ConversationQuery.prototype[name] = function (key, value) { return this._is(key, operator, value) }
 
 // ---- The stream ----
 
@@ -673,7 +633,7 @@ function openStream(url, token, on, options) {
     stop = () => abort.abort()
     readStream(url, token, abort.signal, (...args) => over || on.frame(...args), on, options).then(() => end(new ParleyError('stream_ended')), end)
   }
-  return { close() { over = true; stop() } }
+  return { end, close() { over = true; stop() } }
 }
 
 async function readStream(url, token, signal, frame, on, options) {
@@ -796,14 +756,10 @@ export class IMClient extends EventEmitter {
 
   // -- tokens and calls --
 
-  async _token(fresh) {
-    if (fresh) this._auth = undefined
-    if (this._auth && Date.now() > this._auth.renewAt) this._auth = undefined
+  _token(fresh) {
+    if (fresh || Date.now() > this._renewAt) this._auth = undefined
     this._auth ??= this._newToken().catch((err) => { this._auth = undefined; throw err })
-    const pending = this._auth
-    const auth = await pending
-    if (this._auth === pending) this._auth = auth
-    return auth.token
+    return this._auth
   }
   async _newToken() {
     const { signatureFactory } = this._options
@@ -815,21 +771,21 @@ export class IMClient extends EventEmitter {
     if (sub !== undefined && this.id === undefined) this.id = sub
     // By the length of its life, not by the clock of this machine.
     const life = exp && iat ? (exp - iat) * 1000 : Infinity
-    return { token, renewAt: Date.now() + Math.max(life - 60_000, life / 2) }
+    this._renewAt = Date.now() + Math.max(life - 60_000, life / 2)
+    return token
   }
   async _grant(conversation, clients, action) {
     const factory = this._options.conversationSignatureFactory
     return factory && jwtOf(await factory(conversation, this.id, clients, action))
   }
 
-  async _fetch(method, url, { query, body, headers, grant } = {}, token) {
+  async _fetch(method, url, { query, body, headers, grant, via = this.realtime._options.fetch ?? fetch, ...init } = {}) {
     const params = new URLSearchParams(Object.entries(query ?? {}).map(([k, v]) => (Array.isArray(v) ? v : [k, v])).filter(([, v]) => v !== undefined))
-    const all = { Authorization: 'Bearer ' + token, ...headers }
+    const all = { Authorization: 'Bearer ' + await this._token(), ...headers }
     if (this._session) all['Parley-Session'] = this._session
     if (grant) all['Parley-Grant'] = grant
     if (body && !all['Content-Type']) { all['Content-Type'] = 'application/json'; body = JSON.stringify(body) }
-    const call = this.realtime._options.fetch ?? fetch
-    return call(this.realtime._server + url + (params.size ? '?' + params : ''), { method, headers: all, body })
+    return via(this.realtime._server + url + (params.size ? '?' + params : ''), { ...init, method, headers: all, body })
   }
   // One request to the server and its answer. What may be repeated is, a few times; the token is renewed once.
   async _call(method, url, request = {}) {
@@ -837,7 +793,7 @@ export class IMClient extends EventEmitter {
     for (let attempt = 0, renewed = false; ; attempt++) {
       let err
       try {
-        const resp = await this._fetch(method, url, request, await this._token())
+        const resp = await this._fetch(method, url, request)
         if (resp.ok) {
           this._position ??= this._awaitsPosition ? resp.headers.get('Parley-Position') ?? undefined : undefined
           return resp.status === 204 ? undefined : await resp.json()
@@ -920,6 +876,7 @@ export class IMClient extends EventEmitter {
     const { pushOfflineMessages, EventSource: own, fetch: ownFetch, heartbeat } = this.realtime._options
     const byTicket = (own ?? globalThis.EventSource) && !ownFetch
     const ticket = byTicket ? (await this._call('POST', '/v1/tickets')).ticket : undefined
+    if (this._closed || this.realtime._paused) throw new ParleyError('stream_ended', 'offline')
     const params = new URLSearchParams(compact({
       session: this._session, tag: this.tag, reopen, ack: 'client', lastEventId: this._position, ticket, heartbeat,
       offline: pushOfflineMessages ? 'messages' : undefined,
@@ -944,8 +901,9 @@ export class IMClient extends EventEmitter {
           if ((type === 'conflict' || type === 'session_closed') && !ready) reject(new ParleyError('session_spent', 'this session has ended'))
         },
         end: async (err) => {
-          clearTimeout(this._watchdog)
           if (this._stream !== stream) return reject(err)
+          clearTimeout(this._watchdog)
+          this._stream = undefined
           this._ready = false
           if (err.type === 'stream_refused') err = await this._whyRefused(params) ?? err
           if (err.status === 401) this._auth = undefined
@@ -963,21 +921,15 @@ export class IMClient extends EventEmitter {
     const stop = new AbortController()
     try {
       params.delete('ticket')
-      const resp = await fetch(`${this.realtime._server}/v1/events?${params}`, { headers: { Authorization: 'Bearer ' + await this._token() }, signal: stop.signal })
-      return resp.status === 200 ? undefined : await refusal(resp)
-    } catch { return undefined } finally { stop.abort() }
+      const resp = await this._fetch('GET', '/v1/events', { query: Object.fromEntries(params), signal: stop.signal })
+      if (resp.status !== 200) return await refusal(resp)
+    } catch { /* the network */ } finally { stop.abort() }
   }
   // A stream that says nothing for two heartbeats is dead, whatever the socket believes.
   _watch(seconds) {
     if (seconds) this._patience = seconds * 2000 + 5000
     clearTimeout(this._watchdog)
-    this._watchdog = setTimeout(() => {
-      const stream = this._stream
-      this._stream = undefined
-      stream?.close()
-      this._ready = false
-      this._lost(new ParleyError('stream_ended', 'the stream is silent'))
-    }, this._patience)
+    this._watchdog = setTimeout(() => this._stream?.end(new ParleyError('stream_ended', 'the stream is silent')), this._patience)
   }
   _lost(err) {
     if (this._closed) return
@@ -1014,7 +966,6 @@ export class IMClient extends EventEmitter {
   async close() {
     if (this._closed) return
     const shared = this._tabs && await this._tabs.shared()
-    this._closing = true
     if (!shared) await this._call('DELETE', path('sessions', this._session)).catch((err) => { if (err.type !== 'network' && err.status !== 404) throw err })
     this._end()
   }
@@ -1034,12 +985,9 @@ export class IMClient extends EventEmitter {
     const own = HANDLERS[type]
     if (own) return own.call(this, d)
     const { conversationId, at, ...payload } = d
-    const conversation = conversationId && await this._known(conversationId)
     const name = type.replaceAll('_', '')
-    if (conversation) {
-      conversation.emit(name, payload)
-      this.emit(name, payload, conversation)
-    } else this.emit(name, payload)
+    if (conversationId) tell(await this._known(conversationId), name, payload)
+    else this.emit(name, payload)
   }
   // The other tabs have to hear what this one has done: the server tells it to other sessions only.
   _echo(type, data) { this._tabs?.post({ echo: [type, data] }) }
@@ -1049,17 +997,10 @@ export class IMClient extends EventEmitter {
   }
   async _ack(keepalive) {
     clearTimeout(this._ackTimer)
-    const waiting = this._ackTimer
+    if (!this._ackTimer) return
     this._ackTimer = undefined
-    if (!waiting || !this._position) return
-    const call = this.realtime._options.fetch ?? fetch
     // When it is lost the next one, or the next connection, says the same.
-    try {
-      await call(this.realtime._server + '/v1/acks', {
-        method: 'POST', keepalive, body: JSON.stringify({ position: this._position }),
-        headers: { Authorization: 'Bearer ' + (keepalive ? this._auth?.token : await this._token()), 'Content-Type': 'application/json', 'Parley-Session': this._session },
-      })
-    } catch { /* see above */ }
+    await this._fetch('POST', '/v1/acks', { body: { position: this._position }, keepalive }).catch(() => {})
   }
 
   // Runs a load of state; what the stream says meanwhile is applied to its result once more, for it may be older.
@@ -1206,29 +1147,23 @@ export class IMClient extends EventEmitter {
     const headers = { 'Content-Type': type || body.type || 'application/octet-stream' }
     const file = name ?? body.name
     const url = '/v1/files' + (file ? '?name=' + encodeURIComponent(file) : '')
-    const info = typeof XMLHttpRequest === 'undefined' || !onprogress ? await this._call('POST', url, { body, headers })
-      : await this._uploadWithProgress(url, body, headers, onprogress, signal)
+    const via = onprogress && globalThis.XMLHttpRequest && xhrFetch(onprogress, signal)
+    const info = await this._call('POST', url, { body, headers, ...(via && { via }), signal })
     return { ...info, url: this.realtime._absolute(info.url) }
   }
-  // fetch cannot tell how far an upload is.
-  async _uploadWithProgress(url, body, headers, onprogress, signal, token) {
-    token ??= await this._token()
-    const xhr = new XMLHttpRequest()
-    const answer = await new Promise((resolve, reject) => {
-      xhr.open('POST', this.realtime._server + url)
-      xhr.setRequestHeader('Authorization', 'Bearer ' + token)
-      for (const [k, v] of Object.entries(headers)) xhr.setRequestHeader(k, v)
-      xhr.upload.onprogress = ({ loaded, total }) => onprogress({ loaded, total, percent: total ? (loaded / total) * 100 : 0 })
-      xhr.onload = resolve
-      xhr.onerror = () => reject(offline())
-      xhr.onabort = () => reject(new DOMException('the upload was stopped', 'AbortError'))
-      signal?.addEventListener('abort', () => xhr.abort(), { once: true })
-      xhr.send(body)
-    }).then(() => new Response(xhr.responseText, { status: xhr.status }))
-    if (answer.ok) return answer.json()
-    throw await refusal(answer)
-  }
 }
+
+// fetch cannot tell how far an upload is.
+const xhrFetch = (onprogress, signal) => (url, { method, headers, body }) => new Promise((resolve, reject) => {
+  const xhr = new XMLHttpRequest()
+  xhr.open(method, url)
+  for (const [k, v] of Object.entries(headers)) xhr.setRequestHeader(k, v)
+  xhr.upload.onprogress = ({ loaded, total }) => onprogress({ loaded, total, percent: (loaded / total) * 100 })
+  xhr.onload = () => resolve(new Response(xhr.responseText, { status: xhr.status }))
+  xhr.onerror = xhr.onabort = () => reject(new TypeError('the upload broke off'))
+  signal?.addEventListener('abort', () => xhr.abort())
+  xhr.send(body)
+})
 
 /** The JWT in what a signature factory answered. */
 function jwtOf(signed) {
@@ -1244,36 +1179,18 @@ function claims(token) {
 // What the events of the stream do. `this` is the client.
 const HANDLERS = {
   async message({ conversationId, message: m }) {
-    const before = this._conversations.has(conversationId)
-    const [message, conversation] = [await this._parse(m), await this._known(conversationId)]
+    const message = await this._parse(m)
+    const conversation = await this._known(conversationId)
     if (!this._isNew(m.id)) return
-    if (!before) message.mentioned ??= false
     this._change(conversation, (c) => c._arrived(message))
-    conversation.emit('message', message)
-    this.emit('message', message, conversation)
+    tell(conversation, 'message', message)
   },
   message_update(d) { return edited.call(this, d, 'messageupdate') },
   message_recall(d) { return edited.call(this, d, 'messagerecall') },
-  async invited({ conversation: d, invitedBy }) {
-    const conversation = this._adopt(d)
-    this._change(conversation, (c) => c._setMembers([this.id], true))
-    tell.call(this, 'invited', { invitedBy }, conversation)
-  },
-  async kicked({ conversationId, kickedBy }) {
-    const conversation = await this._known(conversationId)
-    this._change(conversation, (c) => { c._setMembers([this.id], false); c._setUnread(0, false) })
-    tell.call(this, 'kicked', { kickedBy }, conversation)
-  },
-  async members_joined({ conversationId, members, invitedBy }) {
-    const conversation = await this._known(conversationId)
-    this._change(conversation, (c) => c._setMembers(members, true))
-    tell.call(this, 'membersjoined', { members, invitedBy }, conversation)
-  },
-  async members_left({ conversationId, members, kickedBy }) {
-    const conversation = await this._known(conversationId)
-    this._change(conversation, (c) => c._setMembers(members, false))
-    tell.call(this, 'membersleft', { members, kickedBy }, conversation)
-  },
+  invited({ conversation, invitedBy }) { this._adopt(conversation); return moved.call(this, 'invited', conversation.id, [this.id], true, { invitedBy }) },
+  kicked({ conversationId, kickedBy }) { return moved.call(this, 'kicked', conversationId, [this.id], false, { kickedBy }) },
+  members_joined({ conversationId, members, invitedBy }) { return moved.call(this, 'membersjoined', conversationId, members, true, { members, invitedBy }) },
+  members_left({ conversationId, members, kickedBy }) { return moved.call(this, 'membersleft', conversationId, members, false, { members, kickedBy }) },
   async conversation_info_updated({ conversationId, changes, updatedBy, at }) {
     const conversation = await this._known(conversationId)
     this._change(conversation, (c) => {
@@ -1287,7 +1204,7 @@ const HANDLERS = {
   async conversation_deleted({ conversationId, deletedBy }) {
     const conversation = await this._known(conversationId)
     this._conversations.delete(conversationId)
-    tell.call(this, 'conversationdeleted', { deletedBy }, conversation)
+    tell(conversation, 'conversationdeleted', { deletedBy })
   },
   async last_delivered_at_update(d) { (await this._known(d.conversationId))._receipt('lastDeliveredAt', date(d.lastDeliveredAt)) },
   async last_read_at_update(d) { (await this._known(d.conversationId))._receipt('lastReadAt', date(d.lastReadAt)) },
@@ -1305,16 +1222,24 @@ const HANDLERS = {
     this.emit('reset', { reason })
   },
 }
-function tell(name, payload, conversation) {
-  conversation.emit(name, payload)
-  this.emit(name, payload, conversation)
+function tell(conversation, name, payload, ...more) {
+  conversation.emit(name, payload, ...more)
+  conversation.client.emit(name, payload, conversation, ...more)
+}
+async function moved(name, id, members, joined, payload) {
+  const conversation = await this._known(id)
+  this._change(conversation, (c) => {
+    c._setMembers(members, joined)
+    if (!joined && members.includes(this.id)) c._setUnread(0, false)
+  })
+  tell(conversation, name, payload)
 }
 async function edited({ conversationId, message: m, reason }, name) {
-  const [message, conversation] = [await this._parse(m), await this._known(conversationId)]
+  const message = await this._parse(m)
+  const conversation = await this._known(conversationId)
   this._change(conversation, (c) => c._replace(message))
   this._recount(conversation, message)
-  conversation.emit(name, message, reason)
-  this.emit(name, message, conversation, reason)
+  tell(conversation, name, message, reason)
 }
 
 // ---- Realtime ----
@@ -1350,19 +1275,16 @@ export class Realtime extends EventEmitter {
   }
   // LeanCloud's documents use both spellings: onRealtimeCreate and onRealtimeCreated.
   _decorate(point, target) {
-    for (const plugin of this._plugins) {
-      for (const name of [point, point + 'd']) {
-        try { plugin[name]?.(target) } catch (err) { report(Object.assign(err, { message: `${plugin.name}: ${err.message}` })) }
-      }
-    }
+    for (const plugin of this._plugins) for (const name of [point, point + 'd']) this._plugged(plugin, () => plugin[name]?.(target))
   }
   async _through(point, value) {
     for (const plugin of this._plugins) {
-      for (const step of list(plugin[point] ?? [])) {
-        try { value = await step(value) ?? value } catch (err) { report(Object.assign(err, { message: `${plugin.name}: ${err.message}` })) }
-      }
+      for (const step of list(plugin[point] ?? [])) value = await this._plugged(plugin, () => step(value)) ?? value
     }
     return value
+  }
+  async _plugged(plugin, run) {
+    try { return await run() } catch (err) { report(Object.assign(err, { message: `${plugin.name}: ${err.message}` })) }
   }
 
   /** Logs a client in. The same id and tag give the same object as long as it is not closed. */
@@ -1455,11 +1377,8 @@ export class Realtime extends EventEmitter {
     const own = [...this._clients.values()].map((c) => c.client).filter((c) => !c._tabs || c._tabs.leads)
     const fresh = own.filter((c) => c._ready)
     for (const client of own) {
-      client._stream?.close()
-      client._stream = undefined
-      client._ready = false
-      clearTimeout(client._watchdog)
       this._broken.add(client)
+      client._stream?.end(new ParleyError('stream_ended', 'offline'))
     }
     if (fresh.length) this._tell(fresh, 'disconnect')
     this._tell(own, 'offline')

@@ -93,7 +93,7 @@ func (op operation) codes() []model.Code {
 	if op.object["requestBody"] != nil {
 		codes = append(codes, model.UnsupportedMediaType)
 		switch op.object["operationId"] {
-		case "sendMessage":
+		case "sendMessage", "editMessage", "recallMessage", "broadcastToSubscribers", "broadcastToAll":
 			codes = append(codes, model.MessageTooLarge)
 		case "uploadFile":
 			codes = append(codes, model.FileTooLarge)
@@ -102,8 +102,11 @@ func (op operation) codes() []model.Code {
 		}
 	}
 	for _, p := range op.object["parameters"].([]any) {
-		if p.(object)["$ref"] == ref("parameters", "Cursor")["$ref"] {
+		switch p.(object)["$ref"] {
+		case ref("parameters", "Cursor")["$ref"]:
 			codes = append(codes, model.InvalidCursor)
+		case ref("parameters", "Parley-Grant")["$ref"]:
+			codes = append(codes, model.GrantRequired, model.GrantInvalid, model.GrantMismatch, model.GrantUsed)
 		}
 	}
 	return codes

@@ -85,7 +85,7 @@ func TestEveryOperation(t *testing.T) {
 func checkAnswers(t *testing.T, name string, op *openapi3.Operation) {
 	t.Helper()
 	for status, r := range op.Responses.Map() {
-		success := status[0] == '2'
+		success := status[0] < '4'
 		problem := r.Value.Content[mediaProblem]
 		if success && problem != nil || !success && (problem == nil || len(r.Value.Content) != 1) {
 			t.Errorf("%s: answer %s has the content %v", name, status, slices.Collect(maps.Keys(r.Value.Content)))
@@ -112,6 +112,9 @@ func checkBody(t *testing.T, name string, op *openapi3.Operation) {
 		t.Errorf("%s: the body has no description", name)
 	}
 	for media, m := range op.RequestBody.Value.Content {
+		if media != mediaJSON && op.OperationID == "uploadFile" {
+			continue // the file itself
+		}
 		if m.Example == nil && len(m.Examples) == 0 {
 			t.Errorf("%s: the body has no example as %s", name, media)
 		}

@@ -97,8 +97,11 @@ func (op operation) addParameters() {
 		share("id", "ClientIdInPath")
 	case strings.HasPrefix(op.path, "/v1/sessions/{id}"):
 		share("id", "SessionIdInPath")
+	case strings.HasPrefix(op.path, "/v1/files/{id}"):
+		share("id", "FileIdInPath")
 	}
 	share("cursor", "Cursor")
+	share("Parley-Grant", "Parley-Grant")
 	if op.onConversation() && op.method != "get" && named("Parley-Session") < 0 {
 		list = append(list, ref("parameters", "Parley-Session"))
 	}
@@ -158,10 +161,10 @@ func (op operation) fixBody() {
 	}
 }
 
-// fixAnswers gives successes their media type and headers.
+// fixAnswers gives successes, and 304, their media type and headers.
 func (op operation) fixAnswers(events []any) {
 	for status, r := range sub(op.object, "responses") {
-		if status[0] != '2' {
+		if status[0] > '3' {
 			continue
 		}
 		answer := r.(object)

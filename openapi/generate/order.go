@@ -40,6 +40,10 @@ func (o orders) note(at string, n *yaml.Node) {
 	case yaml.MappingNode:
 		for i := 0; i < len(n.Content); i += 2 {
 			name := n.Content[i].Value
+			if name == "<<" { // what is merged in
+				o.note(at, n.Content[i+1])
+				continue
+			}
 			o[at] = append(o[at], name)
 			o.note(at+"/"+name, n.Content[i+1])
 		}

@@ -81,7 +81,7 @@ func TestComplaints(t *testing.T) {
 		{"no request id", get, "", answer{200, read + "X-Request-Id: \n", message}, "X-Request-Id"},
 		{"a body with 204", "PUT /v1/conversations/c/mute", "", answer{200, isJSON, "{}"}, "no such answer"},
 		{"a problem as JSON", send, hello, answer{403, isJSON, problem}, "application/json"},
-		{"a code of another operation", get, "", answer{403, isProblem, strings.ReplaceAll(problem, "not_a_member", "grant_used")}, "grant_used is not among"},
+		{"a code of another operation", get, "", answer{403, isProblem, strings.ReplaceAll(problem, "not_a_member", "message_edit_disabled")}, "message_edit_disabled is not among"},
 		{"a code that is none", get, "", answer{403, isProblem, strings.ReplaceAll(problem, "not_a_member", "nonsense")}, "allowed values"},
 		{"another status in the body", get, "", answer{403, isProblem, strings.Replace(problem, "403", "404", 1)}, "contradicts"},
 		{"no word on when to retry", get, "", answer{429, isProblem, strings.NewReplacer("not_a_member", "rate_limited", "403", "429").Replace(problem)}, "RateLimit-Limit"},
