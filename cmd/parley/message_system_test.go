@@ -1,10 +1,10 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"parley/cmd/parley/systest"
 	"parley/repo/repotest"
@@ -213,10 +213,18 @@ func TestReceipts(t *testing.T) {
 	at := tablet.AwaitText(t, "five").ID
 	sixth := sayWithReceipt(t, tom, id, "six")
 	tablet.AwaitText(t, "six")
-	n := count(toms, "last_delivered_at_update")
-	time.Sleep(1500 * time.Millisecond) // nothing must come: there is nothing to wait for
-	if count(toms, "last_delivered_at_update") != n {
-		t.Error("delivered before it was acknowledged")
+	mary := nodes[1].As(systest.Unique("Mary"))
+	marys := mary.Open(t, "web")
+	other := tom.Create(t, mary.ID)
+	for _, text := range []string{"a", "b"} { // what would have been told was, when the second of these is
+		m := sayWithReceipt(t, tom, other, text)
+		marys.AwaitText(t, text)
+		awaitReceipt(t, toms, "last_delivered_at_update", m.ID)
+	}
+	for _, f := range toms.Frames() {
+		if f.Event == "last_delivered_at_update" && (strings.Contains(string(f.Data), fifth.ID) || strings.Contains(string(f.Data), sixth.ID)) {
+			t.Errorf("before it was acknowledged: %s", f)
+		}
 	}
 	jerry.Want(t, 204, "POST", "/v1/acks", systest.Object{"position": at}, "Parley-Session", "tablet")
 	if got := awaitReceipt(t, toms, "last_delivered_at_update", fifth.ID); got.LastDeliveredAt != fifth.SentAt {
@@ -292,18 +300,17 @@ func TestWill(t *testing.T) {
 	for _, d := range []*systest.Device{clearing, leaving, lostDevice, returning} {
 		d.Cut()
 	}
-	for range 4 { // it is never away for as long as the grace
+	t.Cleanup(returning.Cut)
+	systest.Eventually(t, "a will is sent", func() error {
+		returning.Cut() // and is never away for as long as the grace
 		if status, err := returning.Connect(); err != nil || status != 200 {
 			t.Fatal(status, err)
 		}
-		time.Sleep(400 * time.Millisecond)
-		returning.Cut()
-		time.Sleep(400 * time.Millisecond)
-	}
-	if status, err := returning.Connect(); err != nil || status != 200 {
-		t.Fatal(status, err)
-	}
-	t.Cleanup(returning.Cut)
+		if len(phone.Texts()) == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	f := phone.AwaitText(t, "lost is gone")
 	var e changeOf
 	if f.Into(t, &e); f.ID != "" || !strings.Contains(string(f.Data), `"transient":true`) || e.Message.From != lost.ID {
