@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"parley/repo"
 )
@@ -145,6 +146,9 @@ func notes(node string, queue []whisper) []string {
 	var out []string
 	for {
 		n := min(len(text), part)
+		for n < len(text) && !utf8.RuneStart(text[n]) {
+			n-- // a part is a string of JSON, which cannot hold half a character
+		}
 		b, err := json.Marshal(note{Node: node, Part: text[:n], More: len(text) > n})
 		if err != nil {
 			panic("chat: " + err.Error())

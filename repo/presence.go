@@ -49,7 +49,7 @@ func (s *Store) Acquainted(ctx context.Context, client string, others []string) 
 		CROSS JOIN LATERAL (SELECT kind, expires_at FROM conversations WHERE id = m.conversation_id OFFSET 0) c
 		CROSS JOIN LATERAL (SELECT client_id FROM members WHERE conversation_id = m.conversation_id OFFSET 0) o
 		WHERE m.client_id = $1 AND c.kind IN (1, 4) AND (c.expires_at IS NULL OR c.expires_at > now())
-		  AND o.client_id IN (SELECT i.client_id FROM unnest($2::text[]) AS i(client_id))
+		  AND o.client_id = ANY ($2)
 		UNION SELECT i.client_id FROM unnest($2::text[]) AS i(client_id) WHERE i.client_id = $1`
 	var ids []string
 	if err := s.selectAll(ctx, &ids, query, client, pq.Array(others)); err != nil {

@@ -107,6 +107,7 @@ const runSnippet = `async (code, id) => {
 	const plugin = /var (\w+Plugin) = /.exec(code)?.[1]
 	const run = new Function('AV', 'require', '$', 'conversation', 'console', code + (plugin ? '\nreturn ' + plugin : ''))
 	return new Promise((resolve) => {
+		setTimeout(() => resolve('it says nothing'), 20000)
 		const console = { log: () => resolve(''), error: (err) => resolve(String(err)) }
 		const made = run(P, () => P, (selector) => document.querySelectorAll(selector), conversation, console)
 		if (!made) return
