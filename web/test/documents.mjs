@@ -23,7 +23,7 @@ function fenced(text) {
 // the same in several languages, after an empty line, and ends where the next begins.
 const starts = /^(var |\/\/ |return tom|(conversation|tom|jerry|mary|william|realtime|query)\.\w+\()/
 const foreign = new RegExp('^\\s*(\\[|@|#pragma|-\\s?\\(|AV[A-Z]|NS[A-Z]|public |private |final |jerry\\.delegate|\\w+ = \\[|(var )?\\w+ ?= ?await|await ' +
-  '|conv\\.|var \\w+ = new AV|using |int |query\\.(where|Where|Limit|limit =)|tom\\.createConversation\\(Arrays|\\{\\{)')
+  '|conv\\.|var \\w+ = new AVIM|using |int |query\\.(where|Where|Limit|limit =)|tom\\.createConversation\\(Arrays|\\{\\{)')
 
 function plain(text) {
   const lines = text.split('\n'), found = []
