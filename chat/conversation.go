@@ -12,12 +12,12 @@ import (
 // conversation of the same members was there already: it is returned untouched. It
 // fails with invalid_request, grant_... and conversation_full.
 func (s *Service) CreateConversation(ctx context.Context, caller model.Caller, draft *model.ConversationDraft) (c *model.Conversation, made bool, err error) {
+	if draft.OfService() && !caller.Server {
+		return nil, false, model.NewError(model.ServerScopeRequired, "a service is created with a server token")
+	}
 	n, err := draft.Check(caller)
 	if err != nil {
 		return nil, false, err
-	}
-	if n.Kind == model.Service && !caller.Server {
-		return nil, false, model.NewError(model.ServerScopeRequired, "a service is created with a server token")
 	}
 	var key []byte
 	switch {

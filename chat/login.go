@@ -238,6 +238,9 @@ func (r *loginRound) decide(l login) LoginResult {
 		r.holds = append(r.holds, l)
 	case model.Conflicted:
 		out.By = known.EvictedBy
+		if h := r.tags[sessionKey{l.client, known.Tag}]; h != nil { // it has gone on to another since
+			out.By = h.ID
+		}
 		known.EvictedBy = ""
 		r.spends = append(r.spends, spend{l.client, l.Session, ""})
 	case model.Refused:

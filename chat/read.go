@@ -115,7 +115,7 @@ func lockReads(ctx context.Context, tx *repo.Store, batch []reading, answers []A
 
 // upTo is the seq that a read asks for, or why it may not be.
 func (q *reading) upTo(st repo.ReadingState) (int64, error) {
-	standing := model.Standing{Caller: q.Caller, Kind: st.Kind, Visibility: st.Visibility, Member: st.Member}
+	standing := model.Standing{Caller: q.Caller, Kind: st.Kind, Visibility: st.Visibility, Member: st.Member, Expired: st.Expired}
 	if err := standing.CheckRead(); err != nil {
 		return 0, err
 	}

@@ -98,7 +98,7 @@ func (h *Handlers) RecallMessage(w http.ResponseWriter, r *http.Request, caller 
 		return err
 	}
 	var req recallMessageRequest
-	if err := decodeOptional(r, &req, h.Config.MessageMaxBytes, model.MessageTooLarge); err != nil {
+	if err := decodeOptional(r, &req, maxBody, model.RequestTooLarge); err != nil {
 		return err
 	}
 	reason, err := req.Reason.reason()

@@ -81,6 +81,9 @@ type ackRequest struct {
 //	@Failure	default	{object}	Problem
 //	@Router		/v1/acks [post]
 func (h *Handlers) Ack(w http.ResponseWriter, r *http.Request, caller model.Caller) error {
+	if err := noParams(r); err != nil {
+		return err
+	}
 	var req ackRequest
 	if err := decode(r, &req, maxBody, model.RequestTooLarge); err != nil {
 		return err
@@ -99,6 +102,9 @@ func (h *Handlers) Ack(w http.ResponseWriter, r *http.Request, caller model.Call
 //	@Failure	default	{object}	Problem
 //	@Router		/v1/tickets [post]
 func (h *Handlers) CreateTicket(w http.ResponseWriter, r *http.Request, caller model.Caller) error {
+	if err := noParams(r); err != nil {
+		return err
+	}
 	if err := decodeOptional(r, &struct{}{}, maxBody, model.RequestTooLarge); err != nil {
 		return err
 	}
@@ -106,6 +112,7 @@ func (h *Handlers) CreateTicket(w http.ResponseWriter, r *http.Request, caller m
 	if err != nil {
 		return err
 	}
+	w.Header().Set("Location", "/v1/events?ticket="+t.Ticket)
 	return encode(w, http.StatusCreated, t)
 }
 
@@ -123,6 +130,9 @@ type kickRequest struct {
 //	@Failure	default	{object}	Problem
 //	@Router		/v1/clients/{id}/kick [post]
 func (h *Handlers) KickClient(w http.ResponseWriter, r *http.Request, _ model.Caller) error {
+	if err := noParams(r); err != nil {
+		return err
+	}
 	var req kickRequest
 	if err := decodeOptional(r, &req, maxBody, model.RequestTooLarge); err != nil {
 		return err

@@ -85,6 +85,7 @@ func goodbye(w http.ResponseWriter, frames ...*sse.Frame) error {
 // may carry its own.
 func streamRequest(r *http.Request) (chat.StreamRequest, error) {
 	p := query(r)
+	p.err = nil // what cannot be read is unknown
 	q := chat.StreamRequest{RemoteAddr: remoteIP(r)}
 	var given bool
 	if q.Session, given = p.text("session"); given && !model.ValidSessionID(q.Session) {
@@ -94,7 +95,7 @@ func streamRequest(r *http.Request) (chat.StreamRequest, error) {
 		p.fail("tag", "must be 1 to 64 characters, none of them a control character")
 	}
 	q.Reopen = p.boolean("reopen")
-	q.Position, _ = p.text("lastEventId")
+	q.Position = p.values.Get("lastEventId") // garbage is answered on the stream, by a reset
 	q.OfflineMessages = p.oneOf("offline", "counts", "counts", "messages") == "messages"
 	q.AckClient = p.oneOf("ack", "auto", "auto", "client") == "client"
 	q.Heartbeat = p.integer("heartbeat", 15, 5, 60)

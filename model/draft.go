@@ -42,6 +42,9 @@ type NewConversation struct {
 	TTL        time.Duration // 0: for ever
 }
 
+// OfService reports whether the draft asks for a service.
+func (d *ConversationDraft) OfService() bool { return d.Kind != nil && *d.Kind == kindNames[Service] }
+
 // Check validates the draft as a whole and fills in defaults and a new id. It fails
 // with invalid_request.
 func (d *ConversationDraft) Check(caller Caller) (*NewConversation, error) {

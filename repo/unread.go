@@ -158,6 +158,7 @@ type ReadingState struct {
 	Kind       model.Kind       `db:"kind"`
 	Visibility model.Visibility `db:"visibility"`
 	Member     bool             `db:"member"`
+	Expired    bool             `db:"expired"`
 	Last       int64            `db:"last"`  // seq of the last message that the client may read
 	Known      bool             `db:"known"` // there is such a message with that seq
 	Was        Marks            `db:"was"`
@@ -178,7 +179,7 @@ func (s *Store) LockReadings(ctx context.Context, asks []Reading) ([]ReadingStat
 	const lock = `SELECT 1 FROM conversations WHERE id = ANY ($1) ORDER BY id FOR UPDATE`
 	// A statement of its own: it must see what was committed while we waited.
 	const look = `
-		SELECT i.n - 1 AS ask, c.kind, c.visibility,
+		SELECT i.n - 1 AS ask, c.kind, c.visibility, COALESCE(c.expires_at <= now(), false) AS expired,
 		       CASE WHEN c.kind = 3 THEN COALESCE(service_last(c.id, i.client_id, true, c.seq), 0) ELSE c.seq END AS last,
 		       m.client_id IS NOT NULL AS member,
 		       COALESCE(m.read_seq, 0) AS "was.read", COALESCE(m.delivered_seq, 0) AS "was.delivered",
