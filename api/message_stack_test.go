@@ -39,7 +39,7 @@ func TestMessageRequests(t *testing.T) {
 		{"Jerry", "PATCH", message, `{"type":"text","text":"x"}`, model.MessageOwnershipRequired},
 		{"Tom", "POST", message + "/recall", `{"reason":{"code":1}}`, model.InvalidRequest},
 		{"Tom", "POST", message + "/recall", `{"why":1}`, model.InvalidRequest},
-		{"", "POST", message + "/recall", `{"reason":{"code":1,"detail":"` + big + `"}}`, model.MessageTooLarge},
+		{"", "POST", message + "/recall", `{"reason":{"code":1,"detail":"` + strings.Repeat("x", 1<<20) + `"}}`, model.RequestTooLarge},
 		{"Jerry", "POST", message + "/recall", ``, model.MessageOwnershipRequired},
 		{"Tom", "GET", message + "/receipts?limit=501", ``, model.InvalidRequest},
 		{"Tom", "GET", message + "/receipts?cursor=x", ``, model.InvalidCursor},

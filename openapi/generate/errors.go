@@ -93,7 +93,7 @@ func (op operation) codes() []model.Code {
 	if op.object["requestBody"] != nil {
 		codes = append(codes, model.UnsupportedMediaType)
 		switch op.object["operationId"] {
-		case "sendMessage", "editMessage", "recallMessage", "broadcastToSubscribers", "broadcastToAll":
+		case "sendMessage", "editMessage", "broadcastToSubscribers", "broadcastToAll":
 			codes = append(codes, model.MessageTooLarge)
 		case "uploadFile":
 			codes = append(codes, model.FileTooLarge)
