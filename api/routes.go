@@ -76,6 +76,8 @@ func (s *server) routes(h *handlers.Handlers) []*route {
 		get("/docs", docs()),
 		get("/docs/*", docs()),
 		get("/problems/{code}", public(problemPage)),
+		get("/parley.js", clientLibrary()),
+		get("/parley.d.ts", clientTypes()),
 
 		// For clients, and for server tokens that act for one.
 		get("/v1/events", s.client(h.Events)).streams(),
