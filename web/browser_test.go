@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -42,9 +43,7 @@ func TestBrowser(t *testing.T) {
 
 	// A reload: the same session, and what happened meanwhile.
 	session := eval[string](t, second, "tom.sessionId")
-	if err := chromedp.Do(second, chromedp.Navigate("about:blank")); err != nil {
-		t.Fatal(err)
-	}
+	open(t, second, "about:blank")
 	jerry.Say(t, id, "three")
 	visit(t, second, s)
 	logIn(t, second, "Tom")
@@ -140,15 +139,17 @@ func openTab(t *testing.T, browser context.Context, s *systest.Server) context.C
 	t.Helper()
 	tab, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
+	// The first step makes the tab; were its context to end, the tab would with it.
+	if err := chromedp.Do(tab); err != nil {
+		t.Fatal(err)
+	}
 	visit(t, tab, s)
 	return tab
 }
 
 func visit(t *testing.T, tab context.Context, s *systest.Server) {
 	t.Helper()
-	if err := chromedp.Do(tab, chromedp.Navigate(s.URL()+"/healthz")); err != nil {
-		t.Fatal(err)
-	}
+	open(t, tab, s.URL()+"/healthz")
 	eval[any](t, tab, "import('/parley.js').then(m => { window.P = m; return null })")
 }
 
@@ -174,10 +175,24 @@ func awaitHeard(t *testing.T, tab context.Context, want string) {
 	})
 }
 
+// patience is how long one step in the browser may take.
+const patience = 30 * time.Second
+
+func open(t *testing.T, tab context.Context, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		t.Fatalf("%s: %v", url, err)
+	}
+}
+
 // eval runs a script that may be a promise.
 func eval[T any](t *testing.T, tab context.Context, script string) T {
 	t.Helper()
-	v, err := chromedp.Run(tab, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	ctx, cancel := context.WithTimeout(tab, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 	if err != nil {
 		t.Fatalf("%s: %v", script, err)
 	}

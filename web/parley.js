@@ -745,8 +745,10 @@ export class IMClient extends EventEmitter {
     this._options = options
     this._conversations = new Map()
     this._loads = new Set()
+    this._creating = new Set()
     this._seen = new Set()
-    this._queue = Promise.resolve()
+    // Nothing is handed out before the code behind `await createIMClient()` has had its turn to listen.
+    this._queue = new Promise((resolve) => { this._begin = resolve })
     this._unread = new Set()
     this._storeKey = `parley ${realtime._server} ${id} ${tag ?? ''}`
   }
@@ -1066,6 +1068,9 @@ export class IMClient extends EventEmitter {
 
   // The conversation of an event. Where it cannot be asked for any more, there is still its id.
   async _known(id) {
+    // It may be the one that is just being created.
+    if (!this._conversations.has(id)) await Promise.allSettled(this._creating)
+    await this._turn
     const have = this._conversations.get(id)
     if (have) return have
     return this.getConversation(id).catch((err) => {
@@ -1076,6 +1081,8 @@ export class IMClient extends EventEmitter {
   _make(data) {
     const conversation = new (CLASSES[data.kind] ?? Conversation)(data, this)
     this._conversations.set(data.id, conversation)
+    // Whoever awaits it has his turn to listen before the next event.
+    this._turn ??= wait().then(() => { this._turn = undefined })
     return conversation
   }
   _adopt(d) {
@@ -1125,7 +1132,9 @@ export class IMClient extends EventEmitter {
   }
   async _create(body, members) {
     const grant = await this._grant(undefined, [...new Set([...members, this.id])], 'create')
-    return this._load(async () => this._adoptParsed(await this._call('POST', '/v1/conversations', { body: compact(body), grant })))
+    const made = this._load(async () => this._adoptParsed(await this._call('POST', '/v1/conversations', { body: compact(body), grant })))
+    this._creating.add(made)
+    return made.finally(() => this._creating.delete(made))
   }
   async getConversation(id, noCache) {
     const have = this._conversations.get(id)
@@ -1297,6 +1306,7 @@ export class Realtime extends EventEmitter {
     const login = client._login().then(() => {
       this._decorate('onIMClientCreate', client)
       latest = client
+      setTimeout(client._begin)
       return client
     }).catch((err) => {
       client._end()
