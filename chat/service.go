@@ -72,12 +72,6 @@ func (s *Service) BroadcastToAll(ctx context.Context, caller model.Caller, id st
 }
 
 func (s *Service) broadcast(ctx context.Context, q *posting, id string, d *model.Draft) (model.Message, Outcome, error) {
-	if d.Will {
-		return model.Message{}, Stored, model.Invalid("will", "has no place in a broadcast")
-	}
-	if d.To != nil {
-		return model.Message{}, Stored, model.Invalid("to", "has no place in a broadcast")
-	}
 	if err := q.caller.NeedClient(); err != nil {
 		return model.Message{}, Stored, err
 	}

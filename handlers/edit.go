@@ -65,7 +65,7 @@ func (h *Handlers) EditMessage(w http.ResponseWriter, r *http.Request, caller mo
 	if err != nil {
 		return err
 	}
-	content := sendMessageRequest{
+	content := messageRequest{
 		Type: req.Type, Text: req.Text, Attributes: req.Attributes, File: req.File, Location: req.Location,
 		CustomType: req.CustomType, Data: req.Data, MentionAll: req.MentionAll, MentionList: req.MentionList,
 	}

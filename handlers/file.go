@@ -232,6 +232,8 @@ func (h *Handlers) File(w http.ResponseWriter, r *http.Request, caller model.Cal
 	}
 	http.ServeContent(d, r, "", row.CreatedAt.Time, source)
 	switch err = nil; {
+	case d.status == http.StatusPreconditionFailed:
+		err = model.NewError(model.PreconditionFailed, "the file is not as If-Match or If-Unmodified-Since says")
 	case d.status == http.StatusRequestedRangeNotSatisfiable:
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", row.Size))
 		err = model.NewError(model.RangeNotSatisfiable, "the file has %d bytes", row.Size)

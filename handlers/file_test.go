@@ -227,7 +227,7 @@ func TestDownloadOfParts(t *testing.T) {
 		{"Range", "bytes=0-0" + strings.Repeat(",2-2", 20), "200 \x00\x01abcdefghij"},
 		{"If-None-Match", etag, "304 "},
 		{"If-None-Match", `"other"`, "200 \x00\x01abcdefghij"},
-		{"If-Match", `"other"`, "412 "},
+		{"If-Match", `"other"`, "412 precondition_failed"},
 	} {
 		r := s.fetch("", "GET", link, nil, tt.header, tt.value)
 		got := fmt.Sprint(r.StatusCode, " ", r.raw)

@@ -10,8 +10,8 @@ import (
 	"parley/model"
 )
 
-// sendMessageRequest is the body of POST /v1/conversations/{id}/messages.
-type sendMessageRequest struct {
+// messageRequest is a message that is to be sent, wherever to.
+type messageRequest struct {
 	Type        string          `json:"type" validate:"required" enums:"text,image,audio,video,location,file,custom,raw,binary" example:"text"`
 	Text        *string         `json:"text" example:"hello"`
 	Attributes  jsontext.Value  `json:"attributes" swaggertype:"object"`
@@ -23,11 +23,16 @@ type sendMessageRequest struct {
 	MentionList []string        `json:"mentionList" maxItems:"20"` // members; others are dropped
 	Transient   bool            `json:"transient"`                 // for whoever is online, and not kept
 	Receipt     bool            `json:"receipt"`
-	Will        bool            `json:"will"`
 	Priority    *string         `json:"priority" enums:"high,normal,low" default:"normal"` // in chatrooms
 	PushData    jsontext.Value  `json:"pushData" swaggertype:"object"`                     // never shown to receivers
 	NoSync      bool            `json:"noSync"`                                            // do not echo to the sender's other sessions
-	To          []string        `json:"to"`                                                // in services, by server tokens
+}
+
+// sendMessageRequest is the body of POST /v1/conversations/{id}/messages.
+type sendMessageRequest struct {
+	messageRequest
+	Will bool     `json:"will"`
+	To   []string `json:"to"` // in services, by server tokens
 }
 
 // SendMessage posts a message to a conversation.
@@ -44,7 +49,7 @@ func (h *Handlers) SendMessage(w http.ResponseWriter, r *http.Request, caller mo
 	if err := noParams(r); err != nil {
 		return err
 	}
-	draft, err := readDraft(r, h.Config.MessageMaxBytes)
+	draft, err := readDraft(r, h.Config.MessageMaxBytes, new(sendMessageRequest))
 	if err != nil {
 		return err
 	}
@@ -98,14 +103,14 @@ func (h *Handlers) Message(w http.ResponseWriter, r *http.Request, caller model.
 	return encode(w, http.StatusOK, m)
 }
 
-// readDraft reads the message that a request wants sent, and checks all of it that can be checked by itself.
-func readDraft(r *http.Request, most int64) (*model.Draft, error) {
-	var req sendMessageRequest
-	return readDraftAs(r, most, &req, &req)
+// drafter is a body with a message to send.
+type drafter interface {
+	// draft is the message as the body has it; what it says is not checked yet.
+	draft() (*model.Draft, error)
 }
 
-// readDraftAs is readDraft for a body that says more: it is read into dst, which the message is part of.
-func readDraftAs(r *http.Request, most int64, dst any, message *sendMessageRequest) (*model.Draft, error) {
+// readDraft reads the message that a request wants sent into dst, and checks all of it that can be checked by itself.
+func readDraft(r *http.Request, most int64, dst drafter) (*model.Draft, error) {
 	key, err := idempotencyKey(r)
 	if err != nil {
 		return nil, err
@@ -117,7 +122,7 @@ func readDraftAs(r *http.Request, most int64, dst any, message *sendMessageReque
 	if err := unmarshal(body, dst); err != nil {
 		return nil, err
 	}
-	d, err := message.draft()
+	d, err := dst.draft()
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +149,20 @@ func idempotencyKey(r *http.Request) (string, error) {
 	return values[0], nil
 }
 
-// draft is the message as the body has it; what it says is not checked yet.
 func (req *sendMessageRequest) draft() (*model.Draft, error) {
+	d, err := req.messageRequest.draft()
+	if err != nil {
+		return nil, err
+	}
+	d.Will, d.To = req.Will, req.To
+	return d, nil
+}
+
+func (req *messageRequest) draft() (*model.Draft, error) {
 	d := &model.Draft{
 		Text: req.Text, File: req.File, Location: req.Location,
 		MentionAll: req.MentionAll, MentionList: req.MentionList,
-		Transient: req.Transient, Receipt: req.Receipt, Will: req.Will, NoSync: req.NoSync, To: req.To,
+		Transient: req.Transient, Receipt: req.Receipt, NoSync: req.NoSync,
 	}
 	d.Type, _ = model.ParseMessageType(req.Type) // 0, which is none, when it is unknown
 	if req.CustomType != nil {

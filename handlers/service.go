@@ -9,7 +9,7 @@ import (
 
 // broadcastRequest is the body of POST /v1/broadcasts: a message's, and these.
 type broadcastRequest struct {
-	sendMessageRequest
+	messageRequest
 	ConversationID string  `json:"conversationId" validate:"required"` // a service
 	ValidUntil     *string `json:"validUntil" format:"date-time"`      // at most 30 days ahead, and the default
 }
@@ -19,7 +19,7 @@ type broadcastRequest struct {
 //	@Summary	Broadcast to the subscribers of a service
 //	@Tags		services
 //	@Param		id				path		string				true	"service"
-//	@Param		body			body		sendMessageRequest	true	"message"
+//	@Param		body			body		messageRequest		true	"message"
 //	@Param		Idempotency-Key	header		string				false	"makes a retry harmless"	maxlength(128)
 //	@Success	201,200,202		{object}	model.Message		"Stored; for a key used before, the first message; transient, not stored"
 //	@Failure	default			{object}	Problem
@@ -28,7 +28,7 @@ func (h *Handlers) Broadcast(w http.ResponseWriter, r *http.Request, caller mode
 	if err := noParams(r); err != nil {
 		return err
 	}
-	draft, err := readDraft(r, h.Config.MessageMaxBytes)
+	draft, err := readDraft(r, h.Config.MessageMaxBytes, new(messageRequest))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (h *Handlers) BroadcastToAll(w http.ResponseWriter, r *http.Request, caller
 		return err
 	}
 	var req broadcastRequest
-	draft, err := readDraftAs(r, h.Config.MessageMaxBytes, &req, &req.sendMessageRequest)
+	draft, err := readDraft(r, h.Config.MessageMaxBytes, &req)
 	if err != nil {
 		return err
 	}

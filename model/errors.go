@@ -44,6 +44,7 @@ const (
 	MessageTooLarge          Code = "message_too_large"
 	RequestTooLarge          Code = "request_too_large"
 	FileTooLarge             Code = "file_too_large"
+	PreconditionFailed       Code = "precondition_failed"
 	RangeNotSatisfiable      Code = "range_not_satisfiable"
 	UnsupportedMediaType     Code = "unsupported_media_type"
 	QueryTooExpensive        Code = "query_too_expensive"

@@ -67,6 +67,8 @@ var problems = map[Code]Problem{
 		Explanation: "The body of a request may be 1 MiB. Split it into several."},
 	FileTooLarge: {Status: 413, Title: "File too large",
 		Explanation: "A file may be 25 MiB unless the deployment says otherwise."},
+	PreconditionFailed: {Status: 412, Title: "Not as the condition says",
+		Explanation: "The header If-Match names another ETag than the file has, or If-Unmodified-Since a time before it was uploaded. Ask without it."},
 	RangeNotSatisfiable: {Status: 416, Title: "No such part of the file",
 		Explanation: "The header Range asks for what lies beyond the end of the file, or is malformed. Content-Range says how long the file is."},
 	UnsupportedMediaType: {Status: 415, Title: "Unsupported media type",

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -121,7 +122,8 @@ func (types goTypes) of(definition string) (fields []field, ok bool) {
 }
 
 // complete adds to swag's definitions which members are always there, which can be null, and which are times.
-// In the body of a request, whose type's name ends so, only validate:"required" makes a member required.
+// In the body of a request, whose type's name ends so, only validate:"required" makes a member required,
+// and for any other null is as good as nothing.
 func (types goTypes) complete(v2 object) error {
 	definitions, _ := v2["definitions"].(object)
 	for name, d := range definitions {
@@ -133,6 +135,7 @@ func (types goTypes) complete(v2 object) error {
 		if !ok {
 			return fmt.Errorf("no struct for swag's %s: is its folder among %v?", name, folders)
 		}
+		needed, _ := d.(object)["required"].([]any)
 		var required []any
 		for _, f := range fields {
 			p, ok := properties[f.name].(object)
@@ -143,6 +146,9 @@ func (types goTypes) complete(v2 object) error {
 				p["format"] = "date-time"
 			}
 			if isRequest(name) {
+				if !slices.Contains(needed, any(f.name)) {
+					properties[f.name] = orNull(p)
+				}
 				continue
 			}
 			if f.nullable {

@@ -45,13 +45,24 @@ var load = sync.OnceValues(func() (*document, error) {
 	}
 	doc.Servers = nil // a test's server is anywhere
 	for name, s := range doc.Components.Schemas {
-		if !strings.HasSuffix(name, "Request") { // what we write, not what we read
+		if strings.HasSuffix(name, "Request") { // what we read, not what we write
+			admitNull(s)
+		} else {
 			tighten(s)
 		}
 	}
 	router, err := gorillamux.NewRouter(doc)
 	return &document{doc, router}, err
 })
+
+// admitNull lets a member that may be anything be null too, which kin-openapi does not by itself.
+func admitNull(ref *openapi3.SchemaRef) {
+	for _, p := range ref.Value.Properties {
+		if p.Value.Type == nil && len(p.Value.OneOf)+len(p.Value.AllOf) == 0 {
+			p.Value.Nullable = true
+		}
+	}
+}
 
 // tighten refuses undescribed fields, and times that are not to the millisecond in UTC.
 func tighten(ref *openapi3.SchemaRef) {

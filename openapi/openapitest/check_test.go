@@ -84,7 +84,7 @@ func TestComplaints(t *testing.T) {
 		{"a code of another operation", get, "", answer{403, isProblem, strings.ReplaceAll(problem, "not_a_member", "message_edit_disabled")}, "message_edit_disabled is not among"},
 		{"a code that is none", get, "", answer{403, isProblem, strings.ReplaceAll(problem, "not_a_member", "nonsense")}, "allowed values"},
 		{"another status in the body", get, "", answer{403, isProblem, strings.Replace(problem, "403", "404", 1)}, "contradicts"},
-		{"no word on when to retry", get, "", answer{429, isProblem, strings.NewReplacer("not_a_member", "rate_limited", "403", "429").Replace(problem)}, "RateLimit-Limit"},
+		{"no word on when to retry", get, "", answer{429, isProblem, strings.NewReplacer("not_a_member", "rate_limited", "403", "429").Replace(problem)}, "Retry-After"},
 		{"not a problem", get, "", answer{403, isProblem, "no"}, "not a problem"},
 		{"an accepted bad request", send, `{"type":"text","txt":"hello"}`, answer{201, made, message}, "accepted although"},
 		{"an accepted unknown parameter", get + "?x=1", "", answer{200, read, message}, `parameter "x"`},
