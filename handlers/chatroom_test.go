@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"parley/openapi/openapitest"
 )
 
 // listener reads one event stream of a site.
@@ -42,7 +44,7 @@ func (s *site) listen(who, query string, headers ...string) *listener {
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := openapitest.Client(s.t).Do(r)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"parley/chat"
 	"parley/handlers"
 	"parley/openapi/openapitest"
+	"parley/repo"
 	"parley/repo/repotest"
 )
 
@@ -32,19 +34,32 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	dsn := repotest.DSN(t)
-	store := repotest.Open(t, dsn)
-	svc := chat.New(chat.Config{DSN: dsn, ReconnectGrace: 10 * time.Second, SeatGrace: 30 * time.Minute}, store, slog.New(slog.DiscardHandler))
+	return nodeOn(t, repotest.DSN(t))
+}
+
+// nodeOn is one of several servers on a database.
+func nodeOn(t *testing.T, dsn string) *site {
+	t.Helper()
+	s, _, _ := serve(t, chat.Config{DSN: dsn, ReconnectGrace: 10 * time.Second, SeatGrace: 30 * time.Minute}, api.Config{})
+	return s
+}
+
+// serve starts a server with these settings, of which it adds the keys, and holds what it answers to the OpenAPI document.
+func serve(t *testing.T, cfg chat.Config, front api.Config) (*site, *chat.Service, *repo.Store) {
+	t.Helper()
+	store := repotest.Open(t, cfg.DSN)
+	svc := chat.New(cfg, store, slog.New(slog.DiscardHandler))
 	if err := svc.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { svc.Close(t.Context()) })
+	t.Cleanup(func() { svc.Close(context.Background()) })
 	keys, err := api.NewKeys(api.KeyConfig{Secrets: []api.Secret{{Value: secret}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	front.Keys, front.RedeemTicket = keys, svc.RedeemTicket
 	h := &handlers.Handlers{Chat: svc, Store: store, Config: handlers.Config{MessageMaxBytes: 5120}}
-	return &site{t, openapitest.Handler(t, api.New(api.Config{Keys: keys, RedeemTicket: svc.RedeemTicket}, h))}
+	return &site{t, openapitest.Handler(t, api.New(front, h))}, svc, store
 }
 
 // as signs a token: a name is a client's, "server" is a server token, "server/Tom" one that acts for Tom.

@@ -9,7 +9,6 @@ import (
 	"image/png"
 	"io"
 	"io/fs"
-	"log/slog"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -27,7 +26,6 @@ import (
 	"parley/api"
 	"parley/chat"
 	"parley/files"
-	"parley/handlers"
 	"parley/repo"
 	"parley/repo/repotest"
 )
@@ -50,22 +48,12 @@ func newFileSite(t *testing.T, change ...func(*chat.FileConfig, *api.Config)) *f
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := api.NewKeys(api.KeyConfig{Secrets: []api.Secret{{Value: secret}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, front := chat.FileConfig{Store: disk, MaxBytes: fileMost}, api.Config{Keys: keys}
+	cfg, front := chat.FileConfig{Store: disk, MaxBytes: fileMost}, api.Config{}
 	for _, f := range change {
 		f(&cfg, &front)
 	}
-	store := repotest.Open(t, dsn)
-	svc := chat.New(chat.Config{DSN: dsn, ReconnectGrace: 10 * time.Second, Files: cfg}, store, slog.New(slog.DiscardHandler))
-	if err := svc.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { svc.Close(t.Context()) })
-	h := &handlers.Handlers{Chat: svc, Store: store, Config: handlers.Config{MessageMaxBytes: 5120}}
-	s := &fileSite{site: site{t, api.New(front, h)}, chat: svc, store: store, dir: dir}
+	checked, svc, store := serve(t, chat.Config{DSN: dsn, ReconnectGrace: 10 * time.Second, Files: cfg}, front)
+	s := &fileSite{site: *checked, chat: svc, store: store, dir: dir}
 	srv := httptest.NewServer(s.handler)
 	t.Cleanup(srv.Close)
 	s.url = srv.URL

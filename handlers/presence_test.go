@@ -1,9 +1,7 @@
 package handlers_test
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -15,7 +13,6 @@ import (
 
 	"parley/api"
 	"parley/chat"
-	"parley/handlers"
 	"parley/repo/repotest"
 )
 
@@ -29,20 +26,10 @@ const shortGrace = 300 * time.Millisecond
 
 func newNode(t *testing.T, dsn string) *node {
 	t.Helper()
-	store := repotest.Open(t, dsn)
-	svc := chat.New(chat.Config{
+	s, svc, _ := serve(t, chat.Config{
 		DSN: dsn, ReconnectGrace: shortGrace, SeatGrace: time.Minute, EventRetention: 168 * time.Hour, MessageRetention: time.Hour,
-	}, store, slog.New(slog.DiscardHandler))
-	if err := svc.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { svc.Close(context.Background()) })
-	keys, err := api.NewKeys(api.KeyConfig{Secrets: []api.Secret{{Value: secret}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &handlers.Handlers{Chat: svc, Store: store, Config: handlers.Config{MessageMaxBytes: 5120}}
-	return &node{&site{t, api.New(api.Config{Keys: keys, RedeemTicket: svc.RedeemTicket}, h)}, svc}
+	}, api.Config{})
+	return &node{s, svc}
 }
 
 // subscribe has a session hear of clients, and returns who is online.

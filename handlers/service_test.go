@@ -1,9 +1,7 @@
 package handlers_test
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -13,29 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"parley/api"
-	"parley/chat"
-	"parley/handlers"
-	"parley/repo/repotest"
 )
-
-// nodeOn is one of several servers on a database.
-func nodeOn(t *testing.T, dsn string) *site {
-	t.Helper()
-	store := repotest.Open(t, dsn)
-	svc := chat.New(chat.Config{DSN: dsn, ReconnectGrace: 10 * time.Second, SeatGrace: 30 * time.Minute}, store, slog.New(slog.DiscardHandler))
-	if err := svc.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { svc.Close(context.Background()) })
-	keys, err := api.NewKeys(api.KeyConfig{Secrets: []api.Secret{{Value: secret}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &handlers.Handlers{Chat: svc, Store: store, Config: handlers.Config{MessageMaxBytes: 5120}}
-	return &site{t, api.New(api.Config{Keys: keys, RedeemTicket: svc.RedeemTicket}, h)}
-}
 
 // must is do for a request that succeeds.
 func (s *site) must(who, method, path, body string, headers ...string) reply {

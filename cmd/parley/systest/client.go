@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"parley/openapi/openapitest"
 )
 
 // Protocol is how a client speaks to the server.
@@ -40,9 +42,13 @@ func transport(p Protocol, fresh bool) *http.Transport {
 	return t
 }
 
-var shared = sync.OnceValue(func() *http.Client {
-	return &http.Client{Transport: transport(HTTP1, false), Timeout: 60 * time.Second}
-})
+var shared = sync.OnceValue(func() *http.Transport { return transport(HTTP1, false) })
+
+// checked goes over a transport, and holds what it sees to the OpenAPI document.
+func checked(t testing.TB, over http.RoundTripper) *http.Client {
+	t.Helper()
+	return &http.Client{Transport: openapitest.Transport(t, over), Timeout: 60 * time.Second}
+}
 
 // Token mints a token for a client. change may alter the claims.
 func Token(client string, change ...func(jwt.MapClaims)) string {
@@ -76,19 +82,19 @@ type Client struct {
 
 // As is a client of this server with a token of its own.
 func (s *Server) As(id string) *Client {
-	return &Client{Server: s, ID: id, Token: Token(id), HTTP: shared()}
+	return &Client{Server: s, ID: id, Token: Token(id), HTTP: checked(s.t, shared())}
 }
 
 // Operator is the application's own server.
 func (s *Server) Operator() *Client {
-	return &Client{Server: s, ID: "", Token: ServerToken(), HTTP: shared()}
+	return &Client{Server: s, ID: "", Token: ServerToken(), HTTP: checked(s.t, shared())}
 }
 
 // Over is the same client with connections of its own that speak a protocol.
 func (c Client) Over(t testing.TB, p Protocol) *Client {
 	tr := transport(p, false)
 	t.Cleanup(tr.CloseIdleConnections)
-	c.HTTP = &http.Client{Transport: tr}
+	c.HTTP = checked(t, tr)
 	return &c
 }
 
