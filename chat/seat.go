@@ -14,7 +14,7 @@ import (
 // It fails with not_allowed_in_chatroom when anybody but the caller is named, and
 // with session_required and grant_....
 func (s *Service) takeSeat(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
-	session, err := s.seatSession(ctx, caller)
+	session, err := s.acting(ctx, caller)
 	if err != nil {
 		return nil, err
 	}
@@ -42,14 +42,6 @@ func (s *Service) takeSeat(ctx context.Context, caller model.Caller, id string, 
 		return nil, err
 	}
 	return model.NewMembersChange(clients, nil, nil, 0), nil
-}
-
-// seatSession is the calling session; a server token must say for whom it acts.
-func (s *Service) seatSession(ctx context.Context, caller model.Caller) (string, error) {
-	if err := caller.NeedClient(); err != nil {
-		return "", err
-	}
-	return s.acting(ctx, caller)
 }
 
 // storeSeats runs a batch: rooms fill in bursts, and each seat costs an event.
@@ -126,7 +118,7 @@ func (s *Service) seatByGrant(ctx context.Context, r repo.SeatRequest, grant *mo
 
 // leaveSeat gives up the caller's seat of the calling session in a chatroom, or all his seats there.
 func (s *Service) leaveSeat(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
-	session, err := s.seatSession(ctx, caller)
+	session, err := s.acting(ctx, caller)
 	if err != nil {
 		return nil, err
 	}

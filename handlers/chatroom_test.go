@@ -179,10 +179,17 @@ func TestChatroom(t *testing.T) {
 	if n := s.count(room); n != 2 {
 		t.Errorf("%v clients are present, want 2", n)
 	}
-	for _, what := range []string{"PUT /mute", "POST /read"} {
-		method, path, _ := strings.Cut(what, " ")
-		if r := s.do("Jerry", method, "/v1/conversations/"+room+path, ""); r.outcome() != "403 not_allowed_in_chatroom 4314" {
-			t.Errorf("%s answered %s", what, r.outcome())
+	for _, c := range []struct{ who, method, path, body, want string }{
+		{"Jerry", "PUT", "/mute", "", "403 not_allowed_in_chatroom 4314"},
+		{"Jerry", "POST", "/read", "", "403 not_allowed_in_chatroom 4314"},
+		{"Tom", "DELETE", "/members?clientId=Jerry", "", "403 not_allowed_in_chatroom 4314"},
+		{"server", "POST", "/members", `{"clientIds":["Mary"]}`, "403 not_allowed_in_chatroom 4314"}, // nor can the application
+		{"server", "DELETE", "/members?clientId=Jerry", "", "403 not_allowed_in_chatroom 4314"},
+		{"Jerry", "GET", "/members", "", "403 server_scope_required"},
+		{"server", "GET", "/members", "", "200"},
+	} {
+		if got := s.do(c.who, c.method, "/v1/conversations/"+room+c.path, c.body).outcome(); got != c.want {
+			t.Errorf("%s: %s %s answered %s, want %s", c.who, c.method, c.path, got, c.want)
 		}
 	}
 

@@ -90,7 +90,7 @@ func TestServiceSubscriptions(t *testing.T) {
 		{"Mary", "DELETE", members + "?clientId=Mary", "", "200", ""},
 		{"Tom", "GET", members + "/count", "", "200", `{"count":2}`},
 		{"Mary", "GET", members + "/count", "", "200", `{"count":2}`},
-		{"Tom", "GET", members, "", "403 not_allowed_in_service 4314", ""},
+		{"Tom", "GET", members, "", "403 server_scope_required", ""},
 		{"server", "GET", members, "", "200", ""},
 		{"Tom", "PUT", "/v1/conversations/" + id + "/mute", "", "204", ""},
 		{"Mary", "PUT", "/v1/conversations/" + id + "/mute", "", "403 not_a_member 4317", ""},

@@ -70,7 +70,7 @@ func (s Standing) CheckListMembers() error {
 		return err
 	}
 	if (s.Kind == Chatroom || s.Kind == Service) && !s.Caller.Server {
-		return errNotAllowedIn(s.Kind)
+		return NewError(ServerScopeRequired, "who is in a %s is for server tokens; anybody may read how many", kindNames[s.Kind])
 	}
 	return s.checkInside(LegacyMembershipRefused)
 }
@@ -91,7 +91,8 @@ func (s Standing) CheckAdd(clients []string) error {
 // may name himself alone, and learns that he is none of them.
 func (s Standing) CheckRemove(clients []string) error { return s.CheckAdd(clients) }
 
-// CheckSeat says who may take or leave a chatroom's seat: whoever sees the room, for himself alone.
+// CheckSeat says who may take or leave a chatroom's seat: whoever sees the room, for himself
+// alone. Nor can a server token that acts for nobody seat others.
 func (s Standing) CheckSeat(clients []string) error {
 	if err := s.CheckSee(); err != nil {
 		return err
