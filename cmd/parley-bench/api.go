@@ -26,7 +26,7 @@ func newAPI(s *server) *api {
 }
 
 // call sends a request as client and decodes a 2xx answer into out, when that is not nil.
-func (a *api) call(ctx context.Context, client, method, path string, body, out any) error {
+func (a *api) call(ctx context.Context, client, method, path string, body, out any, headers ...string) error {
 	text := []byte{}
 	if body != nil {
 		var err error
@@ -38,7 +38,7 @@ func (a *api) call(ctx context.Context, client, method, path string, body, out a
 	if err != nil {
 		return err
 	}
-	got, err := w.do(a.keys.request(method, a.addr, client, path, string(text)))
+	got, err := w.do(a.keys.request(method, a.addr, client, path, string(text), headers...))
 	if err != nil {
 		w.close()
 		return fmt.Errorf("%s %s: %w", method, path, err)

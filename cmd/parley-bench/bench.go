@@ -34,19 +34,24 @@ type sizes struct {
 	idleWait      time.Duration
 	history       int // history: messages of the large conversation
 	historySmall  int
-	list          int // list: conversations of the client
-	reconnect     int // reconnect: streams
+	list          int     // list: conversations of the client
+	reconnect     int     // reconnect: streams
+	seats         int     // room: seats
+	roomBurst     int     // room: messages of one burst
+	roomRate      float64 // room: messages a second to begin the search with
 	crashes       int
 }
 
 var fullSizes = sizes{
 	conversations: 1000, burst: 4000, fanStreams: 1000, receivers: 500, idleClear: 10_000, idleOther: 2000, idleWait: 130 * time.Second,
 	history: 1_000_000, historySmall: 1000, list: 1000, reconnect: 5000, crashes: 3,
+	seats: 15_000, roomBurst: 1000, roomRate: 10,
 }
 
 var quickSizes = sizes{
 	conversations: 100, burst: 500, fanStreams: 100, receivers: 50, idleClear: 500, idleOther: 100, idleWait: 3 * time.Second,
 	history: 10_000, historySmall: 1000, list: 100, reconnect: 500, crashes: 1,
+	seats: 500, roomBurst: 400, roomRate: 500,
 }
 
 // bench is one run of one scenario: it starts servers, takes figures down and

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -76,9 +77,29 @@ func dialWires(ctx context.Context, addr string, n int) ([]*wire, error) {
 	return wires, nil
 }
 
+// mold is what messages are made from: number i is the request i mod their count,
+// with its number written into it.
+type mold [][]byte
+
+// clone is a copy for one worker to write numbers into.
+func (m mold) clone() mold {
+	own := make(mold, len(m))
+	for i := range m {
+		own[i] = bytes.Clone(m[i])
+	}
+	return own
+}
+
+// number makes message i; it is good until the mold makes another.
+func (m mold) number(i int) []byte {
+	request := m[i%len(m)]
+	setIndex(request, i)
+	return request
+}
+
 // sendMany sends the messages numbered first..first+n-1, inFlight at a time,
-// as fast as that goes. Each worker has a copy of the request to number.
-func sendMany(ctx context.Context, addr string, inFlight, first, n int, request []byte) error {
+// as fast as that goes.
+func sendMany(ctx context.Context, addr string, inFlight, first, n int, requests mold) error {
 	wires, err := dialWires(ctx, addr, inFlight)
 	if err != nil {
 		return err
@@ -88,10 +109,9 @@ func sendMany(ctx context.Context, addr string, inFlight, first, n int, request 
 	for _, w := range wires {
 		g.Go(func() error {
 			defer w.close()
-			own := append([]byte(nil), request...)
+			own := requests.clone()
 			for i := taken.Add(1) - 1; i < int64(n) && ctx.Err() == nil; i = taken.Add(1) - 1 {
-				setIndex(own, first+int(i))
-				if err := sendOne(w, own); err != nil {
+				if err := sendOne(w, own.number(first+int(i))); err != nil {
 					return err
 				}
 			}
@@ -111,8 +131,8 @@ func sendOne(w *wire, request []byte) error {
 
 // openLoop sends n messages at a fixed rate, whatever the server does: what is
 // due waits for a free connection without holding up what is due next. due
-// tells when each should have gone, so nobody's waiting is left out.
-func openLoop(ctx context.Context, addr string, connections, first, n int, rate float64, request []byte, due []time.Time) error {
+// tells when each should have gone, in Unix nanoseconds, so nobody's waiting is left out.
+func openLoop(ctx context.Context, addr string, connections, first, n int, rate float64, requests mold, due []atomic.Int64) error {
 	wires, err := dialWires(ctx, addr, connections)
 	if err != nil {
 		return err
@@ -122,10 +142,9 @@ func openLoop(ctx context.Context, addr string, connections, first, n int, rate 
 	for _, w := range wires {
 		g.Go(func() error {
 			defer w.close()
-			own := append([]byte(nil), request...)
+			own := requests.clone()
 			for i := range jobs {
-				setIndex(own, i)
-				if err := sendOne(w, own); err != nil {
+				if err := sendOne(w, own.number(i)); err != nil {
 					return err
 				}
 			}
@@ -136,7 +155,7 @@ func openLoop(ctx context.Context, addr string, connections, first, n int, rate 
 	for i := range n {
 		at := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
 		time.Sleep(time.Until(at))
-		due[first+i] = at
+		due[first+i].Store(at.UnixNano())
 		jobs <- first + i
 		if ctx.Err() != nil {
 			break

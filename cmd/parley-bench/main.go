@@ -35,6 +35,7 @@ var scenarios = []scenario{
 	{"history", "pages of a conversation of 1,000,000 messages, beside one of 1,000", 15 * time.Minute, runHistory},
 	{"list", "the list of 1,000 conversations with unread and last message", 5 * time.Minute, runList},
 	{"reconnect", "5,000 streams cut and resumed at once", 10 * time.Minute, runReconnect},
+	{"room", "a chatroom of 15,000 seats: what it carries, and what it sheds beyond", 15 * time.Minute, runRoom},
 	{"crash", "kill -9 under load: nothing lost, nothing twice, all in order", 10 * time.Minute, runCrash},
 }
 
@@ -61,7 +62,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if need := uint64(opts.sizes.idleClear + 500); files < need {
+	if need := uint64(max(opts.sizes.idleClear, opts.sizes.seats) + 500); files < need {
 		return fmt.Errorf("only %d files may be open, %d are needed: raise the limit with ulimit -n", files, need)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -25,6 +25,11 @@ func transientBody() string {
 	return strings.TrimSuffix(textBody(0), "}") + `,"transient":true}`
 }
 
+// priorityBody is a textBody of a chatroom.
+func priorityBody(priority string) string {
+	return strings.TrimSuffix(textBody(0), "}") + `,"priority":"` + priority + `"}`
+}
+
 // setIndex writes another number into a request or a body made with textBody.
 func setIndex(request []byte, index int) {
 	at := bytes.LastIndexByte(request, '#') + 1

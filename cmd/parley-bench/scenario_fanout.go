@@ -65,14 +65,14 @@ func runFanout(ctx context.Context, b *bench) error {
 
 // sendRequestFor makes a conversation of the members and the request with
 // which the first of them sends to it.
-func sendRequestFor(ctx context.Context, s *server, members []string) ([]byte, error) {
+func sendRequestFor(ctx context.Context, s *server, members []string) (mold, error) {
 	a := newAPI(s)
 	defer a.close()
 	id, err := a.conversation(ctx, members[0], members[1:]...)
 	if err != nil {
 		return nil, err
 	}
-	return s.keys.post(s.addr, members[0], messagesPath(id), textBody(0)), nil
+	return mold{s.keys.post(s.addr, members[0], messagesPath(id), textBody(0))}, nil
 }
 
 // deliveries waits until the fleet has all messages it expects and returns how many a second that were.

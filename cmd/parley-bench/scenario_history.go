@@ -77,7 +77,7 @@ func (b *bench) fillHistory(ctx context.Context, s *server, n int) (filled, erro
 	defer done()
 	part := n / rarePerHistory
 	for i := range rarePerHistory {
-		if err := sendMany(ctx, s.addr, 256, i*part, part-1, texts); err != nil {
+		if err := sendMany(ctx, s.addr, 256, i*part, part-1, mold{texts}); err != nil {
 			return f, err
 		}
 		m, err := a.send(ctx, historian, id, rare)

@@ -77,18 +77,18 @@ const mostMessages = 2_000_000
 // latencyRig follows numbered messages to the last of their receivers.
 type latencyRig struct {
 	addr    string
-	request []byte
+	request mold
 	fleet   *fleet
 	next    int            // number of the next message
-	due     []time.Time    // when message i should have been sent
+	due     []atomic.Int64 // when message i should have been sent, Unix nanoseconds
 	arrived []atomic.Int32 // at how many receivers it is
 	last    []atomic.Int64 // when it came to the last of them, Unix nanoseconds
 }
 
-func newLatencyRig(s *server, members []string, request []byte) *latencyRig {
+func newLatencyRig(s *server, members []string, request mold) *latencyRig {
 	l := &latencyRig{
 		addr: s.addr, request: request, fleet: newFleet(s.addr, s.keys, members, 1),
-		due: make([]time.Time, mostMessages), arrived: make([]atomic.Int32, mostMessages), last: make([]atomic.Int64, mostMessages),
+		due: make([]atomic.Int64, mostMessages), arrived: make([]atomic.Int32, mostMessages), last: make([]atomic.Int64, mostMessages),
 	}
 	all := int32(len(members))
 	l.fleet.onMessage = func(_ *stream, f frame) {
@@ -126,9 +126,9 @@ func (l *latencyRig) run(ctx context.Context, rate float64, d time.Duration) (pa
 	if err != nil {
 		return paced{}, fmt.Errorf("%w (%v)", err, l.fleet.err())
 	}
-	p := paced{latency: newHistogram(), drained: at.Sub(l.due[l.next-1]) <= drainLimit}
+	p := paced{latency: newHistogram(), drained: at.UnixNano()-l.due[l.next-1].Load() <= int64(drainLimit)}
 	for i := first; i < l.next; i++ {
-		_ = p.latency.RecordValue((l.last[i].Load() - l.due[i].UnixNano()) / 1000)
+		_ = p.latency.RecordValue((l.last[i].Load() - l.due[i].Load()) / 1000)
 	}
 	return p, nil
 }

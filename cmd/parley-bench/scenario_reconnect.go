@@ -89,7 +89,7 @@ func (w *waves) wave(ctx context.Context, b *bench, name string, missed int, res
 	}
 	w.fleet.cut()
 	for i := range w.sends {
-		if err := sendMany(ctx, w.server.addr, 8, w.sent, missed, w.sends[i]); err != nil {
+		if err := sendMany(ctx, w.server.addr, 8, w.sent, missed, mold{w.sends[i]}); err != nil {
 			return err
 		}
 		w.sent += missed

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // stream is one client session and, while it is connected, its open event
@@ -23,6 +24,7 @@ type stream struct {
 	conn   *net.TCPConn
 	lastID []byte
 	ledger *ledger
+	at     time.Time // when the piece came that is being booked
 	parser sseParser
 	chunks *dechunker // nil when the body is not chunked
 }
@@ -129,6 +131,7 @@ func (s *stream) readHead() ([]byte, error) {
 // piece, not once per frame.
 func (s *stream) take(piece []byte) error {
 	var messages, ready int64
+	s.at = time.Now()
 	emit := func(f frame) {
 		switch string(f.event) {
 		case "message":

@@ -17,6 +17,8 @@ type ledger struct {
 	// Where the members were found in the frame before: nearly always they are there again.
 	conversationAt, seqAt int
 
+	sheds bool // of a chatroom's stream: a number jumped over is no loss
+
 	messages  int64 // in order
 	lost      int64 // numbers jumped over
 	twice     int64 // numbers seen before
@@ -48,6 +50,9 @@ func (l *ledger) message(data []byte) {
 	case seq == *next:
 		l.messages++
 		*next++
+	case seq > *next && l.sheds:
+		l.messages++
+		*next = seq + 1
 	case seq > *next:
 		l.bad("conversation %s: %d came when %d was due", conversation, seq, *next)
 		l.lost += seq - *next

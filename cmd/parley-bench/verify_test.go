@@ -41,6 +41,21 @@ func TestLedger(t *testing.T) {
 	}
 }
 
+func TestLedgerOfAChatroom(t *testing.T) {
+	l := newLedger()
+	l.sheds = true
+	for _, seq := range []int64{2, 5, 6} {
+		l.message(event("a", seq))
+	}
+	if err := l.err(); err != nil || l.messages != 3 || l.lost != 0 {
+		t.Errorf("%d messages, %d lost: %v", l.messages, l.lost, err)
+	}
+	l.message(event("a", 5))
+	if l.twice != 1 || l.err() == nil {
+		t.Error("a message that came twice was not seen")
+	}
+}
+
 func TestLedgerExpectsWhatItIsTold(t *testing.T) {
 	l := newLedger()
 	l.expect("a", 41)
