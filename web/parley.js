@@ -9,7 +9,7 @@ const FRAMES = ('ready reset ping message message_update message_recall invited 
   'member_info_updated muted unmuted members_muted members_unmuted blocked unblocked members_blocked members_unblocked').split(' ')
 
 /** The names of events: `MESSAGE` is 'message', `MEMBERS_JOINED` is 'membersjoined'. */
-export const Event = Object.freeze(Object.fromEntries([...FRAMES, 'disconnect', 'offline', 'online', 'schedule', 'retry', 'reconnect', 'info_updated', 'close']
+export const Event = Object.freeze(Object.fromEntries([...FRAMES, 'disconnect', 'offline', 'online', 'schedule', 'retry', 'reconnect', 'reconnect_error', 'info_updated', 'close']
   .map((name) => [name.toUpperCase(), name.replaceAll('_', '')])))
 export const MessagePriority = Object.freeze({ HIGH: 1, NORMAL: 2, LOW: 3 })
 export const MessageQueryDirection = Object.freeze({ NEW_TO_OLD: 0, OLD_TO_NEW: 1 })
@@ -411,6 +411,7 @@ export class ConversationBase extends EventEmitter {
     if (!transient) {
       this._saw(message)
       if (receipt) this._receipts = [...this._receipts, message].slice(-200)
+      this._settleReceipts() // he may have been faster than the answer to us
     }
     if (!noSync) client._echo('message', { conversationId: this.id, message: sent })
     return message
@@ -476,6 +477,8 @@ export class ConversationBase extends EventEmitter {
     })
     this._countedTo = Math.max(this._countedTo, seq)
     this._setUnread(r.unreadMessagesCount, r.unreadMessagesCount > 0 && this.unreadMessagesMentioned)
+    // Whether the answer knew of what came meanwhile cannot be seen.
+    if (this.lastMessage?.seq > seq) this.client._recount(this)
     this.client._echo('unread_messages_count_update', { conversations: [{ ...r, conversationId: this.id, unreadMessagesMentioned: this.unreadMessagesMentioned, lastMessage: null }] })
     return this
   }
@@ -520,13 +523,17 @@ export class ConversationBase extends EventEmitter {
     if (!(at > (this[key] ?? 0))) return
     this[key] = at
     if (key === 'lastReadAt') this._receipt('lastDeliveredAt', at)
+    this._settleReceipts()
+    tell(this, key.toLowerCase() + 'update')
+  }
+  _settleReceipts() {
+    const at = this.lastDeliveredAt
     this._receipts = this._receipts.filter((m) => {
-      if (m.timestamp > at) return true
+      if (!(m.timestamp <= at)) return true
       m.status = MessageStatus.DELIVERED
-      m.deliveredAt ??= at
+      m.deliveredAt = at
       return false
     })
-    tell(this, key.toLowerCase() + 'update')
   }
 }
 const FIELDS = new Set(['id', 'name', 'members', 'creator', 'createdAt', 'updatedAt', 'lastMessageAt', 'lastMessage', 'muted', 'unique', 'visibility', 'kind'])
@@ -617,23 +624,25 @@ for (const [name, operator] of Object.entries({
 
 /** One connection: over EventSource where there is one, else over fetch. Calls on.frame and, once, on.end. */
 function openStream(url, token, on, options) {
-  let over = false
+  let over = false, stop
   const end = (err) => { if (!over) { over = true; stop(); on.end(err) } }
-  let stop
+  const frame = (...args) => over || on.frame(...args)
+  const ended = (err) => end(err instanceof ParleyError ? err : new ParleyError('stream_ended', err?.message))
+  const overFetch = () => {
+    const abort = new AbortController()
+    stop = () => abort.abort()
+    readStream(url.replace(/&ticket=[^&]*/, ''), token, abort.signal, frame, on, options).then(ended, ended)
+  }
   const Source = options.EventSource ?? globalThis.EventSource
   if (Source && !options.fetch) {
     const source = new Source(url)
-    const listener = (e) => { if (!over && e.data !== undefined) on.frame(e.type, JSON.parse(e.data), e.lastEventId) }
+    const listener = (e) => { if (e.data !== undefined) frame(e.type, JSON.parse(e.data), e.lastEventId) }
     for (const name of FRAMES) source.addEventListener(name, listener)
-    // Its own reconnecting knows no back-off and tells nobody.
-    source.addEventListener('error', () => end(new ParleyError(source.readyState === 2 ? 'stream_refused' : 'stream_ended')))
     stop = () => source.close()
-  } else {
-    const abort = new AbortController()
-    stop = () => abort.abort()
-    readStream(url, token, abort.signal, (...args) => over || on.frame(...args), on, options).then(() => end(new ParleyError('stream_ended')), end)
-  }
-  return { end, close() { over = true; stop() } }
+    // Its own reconnecting knows no back-off and tells nobody. Nor does it say why it was refused, as fetch does.
+    source.addEventListener('error', () => { if (source.readyState !== 2) ended(); else if (!over) overFetch() })
+  } else overFetch()
+  return { end }
 }
 
 async function readStream(url, token, signal, frame, on, options) {
@@ -673,9 +682,8 @@ async function refusal(resp) {
   err.retryAfter = Number(resp.headers.get('Retry-After')) || 0
   return err
 }
-// What another attempt may mend: the network, a server that restarts.
-const passing = (err) => !(err instanceof ParleyError) || ['stream_ended', 'stream_refused'].includes(err.type) || err.status >= 500 || err.status === 429
-const offline = (err) => Object.assign(new ParleyError('network', err?.message ?? 'the server cannot be reached'), { cause: err })
+// What another attempt may mend: the network, a server that restarts, a limit.
+const passing = (err) => ['network', 'stream_ended'].includes(err.type) || err.status >= 500 || err.status === 429
 
 // ---- Several tabs, one stream ----
 
@@ -694,15 +702,35 @@ class Tabs {
   join(patience = 3000) {
     return new Promise((resolve) => {
       this._resolve = resolve
-      navigator.locks.request(this.name, { signal: this.gone.signal }, () => {
-        this.leads = true
-        resolve(true)
-        if (this.followed) this.client._lead()
-        return new Promise((release) => { this._release = release })
-      }).catch(() => {})
+      this._wait({ signal: this.gone.signal })
       this.post({ hello: true })
       this._timer = setTimeout(() => { if (!this.leads && !this.followed) { this.leave(); resolve(undefined) } }, patience)
     })
+  }
+  _wait(how) {
+    navigator.locks.request(this.name, how, () => {
+      if (!this.channel) return
+      this.leads = true
+      this._resolve(true)
+      if (this.followed) this.client.realtime._reach(this.client).catch((err) => this.client._lost(err))
+      return new Promise((release) => { this._release = release })
+    }).catch(() => this.stepDown())
+  }
+  /** Takes the stream over from a tab that is frozen. */
+  seize() {
+    this.gone.abort()
+    this.gone = new AbortController()
+    this._wait({ steal: true })
+  }
+  /** The other side of that. What this tab has missed is loaded. */
+  stepDown() {
+    if (!this.leads || !this.channel) return
+    this.leads = false
+    this.followed = true
+    this._release()
+    this._wait({ signal: this.gone.signal })
+    this.client._follow()
+    this.client._enqueue('reset', { reason: 'frozen' })
   }
   post(what) { this.channel?.postMessage(what) }
   /** Tells those who wait that the stream is open. */
@@ -712,6 +740,7 @@ class Tabs {
     if (m.hello) { if (client._ready) this.welcome(); return }
     if (m.echo) { client._enqueue(...m.echo); return }
     if (this.leads) return
+    if (this.followed) client._watch()
     if (m.session && !this.followed) {
       this.followed = true
       client._session = m.session
@@ -758,8 +787,8 @@ export class IMClient extends EventEmitter {
 
   // -- tokens and calls --
 
-  _token(fresh) {
-    if (fresh || Date.now() > this._renewAt) this._auth = undefined
+  _token(refused) {
+    if (this._auth && (this._auth === refused || Date.now() > this._renewAt)) this._auth = undefined
     this._auth ??= this._newToken().catch((err) => { this._auth = undefined; throw err })
     return this._auth
   }
@@ -781,34 +810,33 @@ export class IMClient extends EventEmitter {
     return factory && jwtOf(await factory(conversation, this.id, clients, action))
   }
 
-  async _fetch(method, url, { query, body, headers, grant, via = this.realtime._options.fetch ?? fetch, ...init } = {}) {
+  async _fetch(method, url, { query, body, headers, grant, token, via = this.realtime._options.fetch ?? fetch, ...init } = {}) {
     const params = new URLSearchParams(Object.entries(query ?? {}).map(([k, v]) => (Array.isArray(v) ? v : [k, v])).filter(([, v]) => v !== undefined))
-    const all = { Authorization: 'Bearer ' + await this._token(), ...headers }
+    const all = { Authorization: 'Bearer ' + token, ...headers }
     if (this._session) all['Parley-Session'] = this._session
     if (grant) all['Parley-Grant'] = grant
     if (body && !all['Content-Type']) { all['Content-Type'] = 'application/json'; body = JSON.stringify(body) }
-    return via(this.realtime._server + url + (params.size ? '?' + params : ''), { ...init, method, headers: all, body })
+    try {
+      const resp = await via(this.realtime._server + url + (params.size ? '?' + params : ''), { ...init, method, headers: all, body })
+      return resp.ok ? { resp, answer: resp.status === 204 ? undefined : await resp.json() } : { resp, err: await refusal(resp) }
+    } catch (cause) { return { err: Object.assign(new ParleyError('network', cause.message), { cause }) } }
   }
   // One request to the server and its answer. What may be repeated is, a few times; the token is renewed once.
   async _call(method, url, request = {}) {
-    const again = request.retry || method === 'GET'
-    for (let attempt = 0, renewed = false; ; attempt++) {
-      let err
-      try {
-        const resp = await this._fetch(method, url, request)
-        if (resp.ok) {
-          this._position ??= this._awaitsPosition ? resp.headers.get('Parley-Position') ?? undefined : undefined
-          return resp.status === 204 ? undefined : await resp.json()
-        }
-        err = await refusal(resp)
-      } catch (e) {
-        err = e instanceof TypeError || e.name === 'AbortError' || e instanceof SyntaxError ? offline(e) : e
+    const again = request.retry || /GET|PUT|PATCH/.test(method)
+    for (let attempt = 0, renewed; ; attempt++) {
+      const auth = this._token(renewed)
+      // An upload takes as long as it takes.
+      const signal = request.signal ?? (request.headers?.['Content-Type'] ? undefined : AbortSignal.timeout(30_000))
+      const { resp, answer, err } = await this._fetch(method, url, { ...request, signal, token: await auth })
+      if (!err) {
+        if (this._awaitsPosition) this._position ??= resp.headers.get('Parley-Position') ?? undefined
+        return answer
       }
       if (err.status === 401 && !renewed) {
-        renewed = true
-        await this._token(true)
-      } else if (again && attempt < 4 && (err.type === 'network' || err.status >= 500 || err.status === 429) && (err.retryAfter ?? 0) <= 5 && !this._closed && !this.realtime._paused) {
-        await wait((err.retryAfter || 0.3 * 2 ** attempt) * 1000 * (1 + Math.random() / 2))
+        renewed = auth
+      } else if (attempt < 4 && (again ? passing(err) : err.status === 429 && err.retryAfter) && !(err.retryAfter > 30) && !this._closed && !this.realtime._paused) {
+        await wait((err.retryAfter || 0.3 * 2 ** attempt) * 1000 * (1 + Math.random() / 4))
       } else throw err
     }
   }
@@ -841,7 +869,7 @@ export class IMClient extends EventEmitter {
       addEventListener('pagehide', this._leaving)
     }
     // The stream tells the counts only where it starts anew.
-    if (leads === false || resumed) this._queue = this._queue.then(() => this._loadUnread()).catch(report)
+    if (leads === false || resumed) this._queue = this._queue.then(() => this._insist(() => this._loadUnread()))
     return this
   }
   async _elect() {
@@ -849,10 +877,8 @@ export class IMClient extends EventEmitter {
     if (!shareStream || !globalThis.navigator?.locks || !globalThis.BroadcastChannel) return undefined
     this._tabs = new Tabs(this, this._storeKey)
     const leads = await this._tabs.join()
-    if (leads === undefined) {
-      this._tabs = undefined
-      this._session = this._position = undefined
-    }
+    if (leads === undefined) this._tabs = this._session = this._position = undefined
+    if (leads === false && !this._tabs.leads) this._follow()
     return leads
   }
   async _firstOpen(kept) {
@@ -863,28 +889,25 @@ export class IMClient extends EventEmitter {
       } catch (err) {
         if (kept && (err.type === 'session_spent' || err.type === 'session_conflict') && !this._options.isReconnect) {
           kept = this._session = this._position = undefined // logged out meanwhile: log in anew
-        } else if (!passing(err) || attempt >= 2) {
-          this._end()
+        } else if (!(passing(err) || (err.status === 401 && !attempt)) || attempt >= 2) {
           throw err
         } else await wait(500 * 2 ** attempt * (1 + Math.random()))
       }
     }
   }
-  _lead() { this._open().catch((err) => this._lost(err)) }
-
   // Opens the stream; resolves when the server has said ready.
   async _open(reopen) {
     const token = await this._token()
     const { pushOfflineMessages, EventSource: own, fetch: ownFetch, heartbeat } = this.realtime._options
     const byTicket = (own ?? globalThis.EventSource) && !ownFetch
     const ticket = byTicket ? (await this._call('POST', '/v1/tickets')).ticket : undefined
-    if (this._closed || this.realtime._paused) throw new ParleyError('stream_ended', 'offline')
+    if (this._closed || this.realtime._paused) throw new ParleyError('stream_ended')
     const params = new URLSearchParams(compact({
       session: this._session, tag: this.tag, reopen, ack: 'client', lastEventId: this._position, ticket, heartbeat,
       offline: pushOfflineMessages ? 'messages' : undefined,
     }))
     await new Promise((resolve, reject) => {
-      this._stream?.close()
+      this._drop()
       let ready = false
       const stream = openStream(`${this.realtime._server}/v1/events?${params}`, token, {
         retry: (ms) => { this._retryHint = ms },
@@ -894,60 +917,66 @@ export class IMClient extends EventEmitter {
             ready = true
             this._awaitsPosition = !id
             this._ready = true
+            this._retryHint = 0 // each stream begins with one; what counts is the last word of one that ends
             this._enqueue(type, data, id)
             this._tabs?.welcome()
             return resolve()
           }
+          if (data.code === 'replaced' && this._tabs) return this._tabs.stepDown()
           this._tabs?.post({ frame: [type, data, id] })
           this._enqueue(type, data, id)
           if ((type === 'conflict' || type === 'session_closed') && !ready) reject(new ParleyError('session_spent', 'this session has ended'))
         },
         end: async (err) => {
-          if (this._stream !== stream) return reject(err)
-          clearTimeout(this._watchdog)
-          this._stream = undefined
-          this._ready = false
-          if (err.type === 'stream_refused') err = await this._whyRefused(params) ?? err
           if (err.status === 401) this._auth = undefined
-          if (!ready) return reject(err)
-          await this._queue
-          this._lost(err)
+          if (this._stream === stream) {
+            clearTimeout(this._watchdog)
+            this._stream = undefined
+            this._ready = false
+            // What has come is told first, unless it waits for the network itself.
+            if (ready) Promise.race([this._queue, wait(1000)]).then(() => this._lost(err))
+          }
+          reject(err)
         },
       }, this.realtime._options)
       this._stream = stream
-      this._watch(30)
+      this._watch(8) // until it says better
     })
-  }
-  // EventSource does not say with what status it was refused.
-  async _whyRefused(params) {
-    const stop = new AbortController()
-    try {
-      params.delete('ticket')
-      const resp = await this._fetch('GET', '/v1/events', { query: Object.fromEntries(params), signal: stop.signal })
-      if (resp.status !== 200) return await refusal(resp)
-    } catch { /* the network */ } finally { stop.abort() }
   }
   // A stream that says nothing for two heartbeats is dead, whatever the socket believes.
   _watch(seconds) {
     if (seconds) this._patience = seconds * 2000 + 5000
     clearTimeout(this._watchdog)
-    this._watchdog = setTimeout(() => this._stream?.end(new ParleyError('stream_ended', 'the stream is silent')), this._patience)
+    this._watchdog = setTimeout(() => {
+      if (this._stream) this._stream.end(new ParleyError('stream_ended', 'the stream is silent'))
+      else if (!this.realtime._paused && !this._tabs?.leads) this._tabs?.seize()
+    }, this._patience)
+  }
+  _drop(err = new ParleyError('stream_ended')) {
+    const stream = this._stream
+    this._stream = undefined
+    clearTimeout(this._watchdog)
+    stream?.end(err)
   }
   _lost(err) {
     if (this._closed) return
-    if (err.type === 'session_spent' || err.type === 'session_conflict') {
-      this.emit('conflict', { reason: err.type })
-      this._over({ code: err.type })
-    } else this.realtime._lost(this)
+    if (err.type === 'session_spent') this._over({ code: err.type })
+    else this.realtime._lost(this)
+  }
+  // Lets another tab have the stream. What comes on it is heard from there.
+  _follow() {
+    const { _broken, _options } = this.realtime
+    this._ready = false
+    this._drop()
+    this._watch(Math.max(20, _options.heartbeat ?? 0))
+    if (_broken.delete(this)) this.realtime._tell([this], 'reconnect')
   }
   // Stops for good.
   _end() {
     this._closed = true
     this._ready = false
-    clearTimeout(this._watchdog)
     clearTimeout(this._ackTimer)
-    this._stream?.close()
-    this._stream = undefined
+    this._drop()
     this._tabs?.leave()
     this.realtime._store?.removeItem(this._storeKey)
     if (this._leaving) removeEventListener('pagehide', this._leaving)
@@ -968,19 +997,29 @@ export class IMClient extends EventEmitter {
   async close() {
     if (this._closed) return
     const shared = this._tabs && await this._tabs.shared()
-    if (!shared) await this._call('DELETE', path('sessions', this._session)).catch((err) => { if (err.type !== 'network' && err.status !== 404) throw err })
     this._end()
+    if (!shared) await this._call('DELETE', path('sessions', this._session)).catch((err) => { if (err.type !== 'network' && err.status !== 404) throw err })
   }
 
   // -- what comes on the stream --
 
   // One after another: some have to be completed by a question to the server.
   _enqueue(type, data, id) {
-    this._queue = this._queue.then(() => this._handle(type, data)).catch(report).then(() => {
+    this._queue = this._queue.then(() => this._insist(() => this._handle(type, data))).then(() => {
       if (!id || this._closed) return
       this._position = id
       if (type === 'message') this._ackSoon()
     })
+  }
+  // An event is not lost because the server could not be asked about it.
+  async _insist(work) {
+    for (;;) {
+      try { return await work() } catch (err) {
+        if (this._closed) return
+        if (!passing(err)) return report(err)
+        await wait(2000)
+      }
+    }
   }
   async _handle(type, d) {
     if (this._closed || type === 'ping' || type === 'ready') return
@@ -1002,7 +1041,7 @@ export class IMClient extends EventEmitter {
     if (!this._ackTimer) return
     this._ackTimer = undefined
     // When it is lost the next one, or the next connection, says the same.
-    await this._fetch('POST', '/v1/acks', { body: { position: this._position }, keepalive }).catch(() => {})
+    await this._call('POST', '/v1/acks', { body: { position: this._position }, keepalive }).catch(() => {})
   }
 
   // Runs a load of state; what the stream says meanwhile is applied to its result once more, for it may be older.
@@ -1056,9 +1095,8 @@ export class IMClient extends EventEmitter {
     }
   }
   // The edit or recall of somebody's message may have changed the count.
-  _recount(conversation, message) {
-    if (message.from === this.id || !conversation.unreadMessagesCount || conversation._recounting) return
-    conversation._recounting = setTimeout(() => {
+  _recount(conversation) {
+    conversation._recounting ??= setTimeout(() => {
       conversation._recounting = undefined
       if (!this._closed) conversation.fetch().catch(() => {})
     }, 300)
@@ -1074,7 +1112,7 @@ export class IMClient extends EventEmitter {
     const have = this._conversations.get(id)
     if (have) return have
     return this.getConversation(id).catch((err) => {
-      if (err.type === 'network') throw err
+      if (passing(err)) throw err
       return this._make({ id, kind: id.startsWith('_tmp:') ? 'temporary' : 'ordinary' })
     })
   }
@@ -1168,7 +1206,7 @@ const xhrFetch = (onprogress, signal) => (url, { method, headers, body }) => new
   xhr.open(method, url)
   for (const [k, v] of Object.entries(headers)) xhr.setRequestHeader(k, v)
   xhr.upload.onprogress = ({ loaded, total }) => onprogress({ loaded, total, percent: (loaded / total) * 100 })
-  xhr.onload = () => resolve(new Response(xhr.responseText, { status: xhr.status }))
+  xhr.onload = () => resolve(new Response(xhr.responseText, { status: xhr.status, headers: { 'Retry-After': xhr.getResponseHeader('Retry-After') ?? '' } }))
   xhr.onerror = xhr.onabort = () => reject(new TypeError('the upload broke off'))
   signal?.addEventListener('abort', () => xhr.abort())
   xhr.send(body)
@@ -1191,6 +1229,9 @@ const HANDLERS = {
     const message = await this._parse(m)
     const conversation = await this._known(conversationId)
     if (!this._isNew(m.id)) return
+    for (const plugin of this.realtime._plugins) {
+      if (await this.realtime._plugged(plugin, () => plugin.beforeMessageDispatch?.(message, conversation)) === false) return
+    }
     this._change(conversation, (c) => c._arrived(message))
     tell(conversation, 'message', message)
   },
@@ -1247,7 +1288,7 @@ async function edited({ conversationId, message: m, reason }, name) {
   const message = await this._parse(m)
   const conversation = await this._known(conversationId)
   this._change(conversation, (c) => c._replace(message))
-  this._recount(conversation, message)
+  if (message.from !== this.id && conversation.unreadMessagesCount) this._recount(conversation)
   tell(conversation, name, message, reason)
 }
 
@@ -1306,6 +1347,7 @@ export class Realtime extends EventEmitter {
     const login = client._login().then(() => {
       this._decorate('onIMClientCreate', client)
       latest = client
+      client._live = true
       setTimeout(client._begin)
       return client
     }).catch((err) => {
@@ -1346,8 +1388,7 @@ export class Realtime extends EventEmitter {
   }
   _schedule(attempt) {
     if (this._paused || !this._broken.size) return
-    const hint = attempt ? 0 : Math.max(...[...this._broken].map((c) => c._retryHint ?? 0))
-    const delay = Math.round(Math.max(Math.min(1000 * 2 ** attempt, 30_000) * (0.75 + Math.random() / 2), hint))
+    const delay = Math.round(Math.max(Math.min(1000 * 2 ** attempt, 30_000) * (0.75 + Math.random() / 2), ...[...this._broken].map((c) => c._retryHint ?? 0)))
     this._attempt = attempt
     this._timer = setTimeout(() => this._retry(attempt), delay)
     this._tell(this._broken, 'schedule', attempt, delay)
@@ -1355,23 +1396,24 @@ export class Realtime extends EventEmitter {
   async _retry(attempt) {
     this._stopWaiting()
     const clients = [...this._broken]
+    if (!clients.length) return
     const run = this._run = {} // a later run makes this one void
     this._tell(clients, 'retry', attempt)
-    let told = false
-    await Promise.all(clients.map(async (client) => {
-      try {
-        await client._open()
-        if (!this._broken.delete(client)) return
-        if (!told) this.emit('reconnect')
-        told = true
-        client.emit('reconnect')
-        client._tabs?.post({ link: ['reconnect'] })
-      } catch (err) {
-        if (err.type === 'session_spent' || err.type === 'session_conflict') client._lost(err)
-        else client._lastError = err
-      }
-    }))
+    await Promise.all(clients.map((client) => this._reach(client, run).catch((err) => {
+      client._retryHint = err.retryAfter * 1000 || client._retryHint
+      if (err.type === 'session_spent') client._lost(err)
+      else if (!passing(err)) client.emit('reconnecterror', err)
+    })))
     if (this._run === run) this._schedule(attempt + 1)
+  }
+  async _reach(client, run = {}) {
+    await client._queue // the position is that of what has been heard
+    await client._open()
+    this._broken.delete(client)
+    if (!run.told) this.emit('reconnect')
+    run.told = true
+    client.emit('reconnect')
+    client._tabs?.post({ link: ['reconnect'] })
   }
   /** Reconnects now instead of when it was planned. */
   retry() {
@@ -1384,20 +1426,21 @@ export class Realtime extends EventEmitter {
     this._paused = true
     this._stopWaiting()
     this._run = undefined
-    const own = [...this._clients.values()].map((c) => c.client).filter((c) => !c._tabs || c._tabs.leads)
+    const own = [...this._clients.values()].map((c) => c.client).filter((c) => c._live && (!c._tabs || c._tabs.leads))
     const fresh = own.filter((c) => c._ready)
     for (const client of own) {
       this._broken.add(client)
-      client._stream?.end(new ParleyError('stream_ended', 'offline'))
+      client._drop()
+      client._ready = false
     }
     if (fresh.length) this._tell(fresh, 'disconnect')
-    this._tell(own, 'offline')
+    if (own.length || !this._clients.size) this._tell(own, 'offline')
   }
   /** Comes back from pause(). */
   resume() {
     if (!this._paused) return
     this._paused = false
-    this._tell(this._broken, 'online')
+    if (this._broken.size || !this._clients.size) this._tell(this._broken, 'online')
     this._schedule(0)
   }
 }
