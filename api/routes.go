@@ -45,6 +45,7 @@ type Config struct {
 
 	Metrics          *prometheus.Registry // nil: a new one
 	MetricsElsewhere bool                 // /metrics has its own address
+	Demo             *Demo                // nil: there is no page at /
 	Log              *slog.Logger         // nil: none
 }
 
@@ -58,7 +59,7 @@ func New(cfg Config, h *handlers.Handlers) http.Handler {
 	return s
 }
 
-// Routes lists what New routes, HEAD not repeated beside GET.
+// Routes lists what New routes without a demo, HEAD not repeated beside GET.
 func Routes() []Route {
 	var list []Route
 	for _, rt := range newServer(Config{}).routes(nil) {
@@ -127,7 +128,7 @@ func (s *server) routes(h *handlers.Handlers) []*route {
 	if !s.cfg.MetricsElsewhere {
 		list = append(list, get("/metrics", s.exposition()).quietly())
 	}
-	return list
+	return append(list, s.demo()...)
 }
 
 // server is what all routes share.

@@ -1,8 +1,9 @@
-// Package web holds what browsers are given: the client library.
+// Package web holds what browsers are given: the client library, and a page to chat on.
 package web
 
 import (
-	_ "embed"
+	"embed"
+	"io/fs"
 
 	"github.com/tdewolff/minify/v2"
 	"github.com/tdewolff/minify/v2/js"
@@ -19,6 +20,26 @@ var Client = small(source)
 //
 //go:embed parley.d.ts
 var ClientTypes []byte
+
+//go:embed page
+var pageFiles embed.FS
+
+// Page is the files of the page to chat on, by name.
+var Page = files(pageFiles, "page")
+
+func files(fsys fs.FS, folder string) map[string][]byte {
+	list, err := fs.ReadDir(fsys, folder)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	all := make(map[string][]byte, len(list))
+	for _, f := range list {
+		if all[f.Name()], err = fs.ReadFile(fsys, folder+"/"+f.Name()); err != nil {
+			panic(err)
+		}
+	}
+	return all
+}
 
 func small(module string) []byte {
 	m := minify.New()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -79,12 +80,30 @@ func wire(ctx context.Context, c config, w wiring) (*app, error) {
 			Limits:           c.limits,
 			Metrics:          registry,
 			MetricsElsewhere: c.metricsAddr != "",
+			Demo:             c.demoPage(w.generated),
 			Log:              w.log,
 		}, h),
 		metrics: metricsOnly(registry),
 		drain:   func() { draining.Store(true); svc.Drain(context.Background()) },
 		close:   svc.Close,
 	}, nil
+}
+
+// demoTokenLife is how long a token is good for that the page gets; it asks again before that.
+const demoTokenLife = time.Hour
+
+// demoPage is the page at / where it is wanted: with the generated key unless it is switched off. Only
+// with that key, which serves this machine alone, everybody may sign in as anybody.
+func (c *config) demoPage(generated bool) *api.Demo {
+	if c.demo != nil && !*c.demo || c.demo == nil && !generated {
+		return nil
+	}
+	if !generated {
+		return &api.Demo{}
+	}
+	return &api.Demo{Token: func(client string) (string, error) {
+		return c.sign(client, false, demoTokenLife, time.Now())
+	}}
 }
 
 // openFiles opens the file store.

@@ -1,0 +1,73 @@
+// The page: signs in, then puts the list and the open conversation beside each other and keeps both true.
+
+import { ConversationView } from './conversation.js'
+import { $, el, icon, toast } from './dom.js'
+import { ListView } from './list.js'
+import { avatar, titleOf } from './people.js'
+import { signIn, signedOut } from './signin.js'
+import { followStatus, showStatus } from './status.js'
+import { Store } from './store.js'
+import { currentLanguage, explain, setLanguage, t, translate } from './strings.js'
+
+for (const [id, name] of [['sign-out', 'out'], ['new', 'plus'], ['back', 'back'], ['open-details', 'info']]) $('#' + id).append(icon(name))
+$('#language').value = currentLanguage()
+$('#language').addEventListener('change', (event) => setLanguage(event.target.value))
+translate(document)
+
+const client = await signIn(followStatus)
+$('#sign-in').hidden = true
+$('#app').hidden = false
+showStatus('connected')
+$('#me').append(avatar(client.id), el('bdi', {}, client.id))
+
+let leaving = false
+client.on('close', ({ code }) => leaving || signedOut(code))
+$('#sign-out').addEventListener('click', async () => {
+  leaving = true
+  await client.close().catch(() => {})
+  signedOut('logged_out')
+})
+
+const store = new Store(client)
+const list = new ListView(store, (conversation) => go(conversation.id))
+const view = new ConversationView(store, list, (conversation) => {
+  toast(t('leftIt', { name: titleOf(conversation) }))
+  leave(conversation)
+})
+store.on('invited', (conversation, by) => toast(t('invitedYou', { by: by ?? t('system'), name: titleOf(conversation) })))
+store.on('gone', (conversation, why, by) => {
+  if (view.conversation === conversation || why !== 'leftIt') toast(t(why, { by: by ?? t('system'), name: titleOf(conversation) }))
+  leave(conversation)
+})
+
+// The address names what is open, so that the browser's back button goes back, and a reload stays.
+function go(id) {
+  const hash = '#' + encodeURIComponent(id)
+  if (location.hash === hash) show(true)
+  else location.hash = hash
+}
+function leave(conversation) {
+  if (view.conversation === conversation) location.hash = ''
+}
+async function show(chosen) {
+  const id = decodeURIComponent(location.hash.slice(1))
+  document.body.classList.toggle('one', !!id)
+  if (!id) return view.close()
+  try {
+    const conversation = store.conversations.get(id) ?? store.rooms.get(id) ?? store.add(await client.getConversation(id))
+    if (decodeURIComponent(location.hash.slice(1)) !== id) return
+    const opening = view.open(conversation)
+    if (chosen) view.focus()
+    await opening
+  } catch (err) {
+    toast(explain(err), true)
+    location.hash = ''
+  }
+}
+addEventListener('hashchange', () => show(true))
+$('#back').addEventListener('click', () => { location.hash = '' })
+
+try {
+  await store.load()
+} catch (err) { toast(explain(err), true) }
+show()
