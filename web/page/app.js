@@ -3,7 +3,7 @@
 import { ConversationView } from './conversation.js'
 import { $, el, icon, toast } from './dom.js'
 import { ListView } from './list.js'
-import { avatar, titleOf } from './people.js'
+import { avatar, partner, titleOf } from './people.js'
 import { signIn, signedOut } from './signin.js'
 import { followStatus, showStatus } from './status.js'
 import { Store } from './store.js'
@@ -34,7 +34,8 @@ const view = new ConversationView(store, list, (conversation) => {
   toast(t('leftIt', { name: titleOf(conversation) }))
   leave(conversation)
 })
-store.on('invited', (conversation, by) => toast(t('invitedYou', { by: by ?? t('system'), name: titleOf(conversation) })))
+// Of a conversation with just one other its first message tells.
+store.on('invited', (conversation, by) => partner(conversation) ?? toast(t('invitedYou', { by: by ?? t('system'), name: titleOf(conversation) })))
 store.on('gone', (conversation, why, by) => {
   if (view.conversation === conversation || why !== 'leftIt') toast(t(why, { by: by ?? t('system'), name: titleOf(conversation) }))
   leave(conversation)

@@ -57,10 +57,9 @@ function bubble(entry, joined, context, actions) {
   const from = message.from ?? context.me
   const own = from === context.me
   const mentioned = message.mentioned && !own
-  const box = el('div', { class: 'bubble' }, ...content(entry, context))
   const said = el('div', { class: 'said' },
-    joined || own ? hidden((own ? t('you') : from) + ': ') : el('bdi', { class: 'from' }, from),
-    box, meta(entry, own, context.conversation))
+    joined || own ? hidden((own ? t('You') : from) + ': ') : el('bdi', { class: 'from' }, from),
+    el('div', { class: 'bubble' }, ...content(entry, context), meta(entry, own, context.conversation)))
   return el('div', { class: ['talk', own ? 'own' : '', joined ? 'joined' : '', mentioned ? 'mentioned' : ''].join(' ').trim() },
     !own && (joined ? el('span', { class: 'avatar-gap' }) : avatar(from)), said,
     message.id && iconButton('more', t('actions'), { class: 'icon-button actions', testid: 'actions', tabindex: '-1', 'aria-haspopup': 'menu', onclick: (e) => actions.menu(entry, e.currentTarget) }),

@@ -23,6 +23,7 @@ export class Composer {
     this.send = iconButton('send', '', { type: 'submit', class: 'icon-button send', testid: 'send' })
     this.cancelEdit = iconButton('close', '', { testid: 'cancel-edit', onclick: () => this._stopEditing() })
     this.editBar = el('p', { class: 'edit-bar', hidden: true }, el('span'), this.cancelEdit)
+    this._enterKey()
     this.mentions = new MentionBox(this.input, () => this._names())
     this.form = el('form', { class: 'composer', testid: 'composer' }, this.mentions.box, this.editBar,
       el('div', { class: 'compose-row' }, this.attach, this.priority, this.input, this.send), this.photo, this.file)
@@ -112,6 +113,16 @@ export class Composer {
     return them.length > 1 ? [...them, { name: t('everyone'), hint: t('everyoneHint') }] : them
   }
 
+  // Enter sends, with Shift it breaks the line. Keyboards on a screen may send the break without a key.
+  _enterKey() {
+    let key
+    this.input.addEventListener('keydown', (event) => { key = event.key !== 'Enter' ? undefined : event.shiftKey ? 'break' : 'send' }, { capture: true })
+    this.input.addEventListener('beforeinput', (event) => {
+      if (event.inputType !== 'insertLineBreak' || key === 'break') return
+      event.preventDefault()
+      if (!key) this._submit()
+    })
+  }
   _key(event) {
     if (event.isComposing) return // Enter ends what an input method offers
     if (event.key === 'Enter' && !event.shiftKey) {

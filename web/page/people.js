@@ -66,6 +66,6 @@ export function preview(conversation) {
   const message = conversation.lastMessage
   if (!message) return ''
   const me = conversation.client.id
-  const who = message.from === me ? t('you') : partner(conversation) ? undefined : message.from
+  const who = message.from === me ? t('You') : partner(conversation) ? undefined : message.from
   return who && !(message instanceof RecalledMessage) ? `${who}: ${brief(message, me)}` : brief(message, me)
 }
