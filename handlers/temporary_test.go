@@ -79,3 +79,29 @@ func TestTemporary(t *testing.T) {
 		t.Errorf("the same members then made %s", next.raw)
 	}
 }
+
+// TestExpiredIsNotReplayed: from the moment that a temporary conversation is over no stream is
+// told anything of it, though what cleans it away may come only later.
+func TestExpiredIsNotReplayed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	other := s.create("Tom", `{"members":["Jerry"]}`)
+	jerry := s.listen("Jerry", "session=j1")
+	at := jerry.lastID()
+	jerry.cut()
+	id := s.create("Tom", `{"kind":"temporary","members":["Jerry"],"ttlSeconds":1}`)
+	s.say("Tom", id, "soon gone", "")
+	s.say("Tom", other, "stays", "")
+	for deadline := time.Now().Add(10 * time.Second); s.do("Tom", "GET", "/v1/conversations/"+id, "").StatusCode != 410; {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not expire")
+		}
+	}
+	again := s.listen("Jerry", "session=j1", "Last-Event-ID", at)
+	again.await("the rest", says("stays"))
+	for _, h := range again.all() {
+		if h.data["conversationId"] == id {
+			t.Errorf("of an expired conversation %v is replayed", h)
+		}
+	}
+}

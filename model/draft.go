@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/json"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,9 @@ const (
 // temporaryPrefix begins the ids of temporary conversations: clients of the system that
 // Parley replaces tell the kind by it.
 const temporaryPrefix = "_tmp:"
+
+// IsTemporary reports whether a conversation's id says that it is a temporary one.
+func IsTemporary(id string) bool { return strings.HasPrefix(id, temporaryPrefix) }
 
 // ConversationDraft is what a caller asks to create. Nil is what the request did not say.
 type ConversationDraft struct {

@@ -237,9 +237,9 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]model.Eve
 // it gets the newest.
 func (s *Store) ClientEvents(ctx context.Context, client string, seat *model.Seat, after, upto int64, limit int) ([]model.Event, error) {
 	// Each branch stops after limit entries by itself, so a long absence costs one page at a time.
-	const query = `
+	query := `
 		WITH stays AS (
-			SELECT conversation_id, joined_position AS f, $3::bigint AS t FROM members WHERE client_id = $1
+			SELECT conversation_id, joined_position AS f, $3::bigint AS t FROM members m WHERE client_id = $1 AND ` + unexpired("m") + `
 			UNION ALL
 			SELECT conversation_id, joined_position, left_position FROM past_stays
 			WHERE client_id = $1 AND left_position > $2
@@ -251,8 +251,8 @@ func (s *Store) ClientEvents(ctx context.Context, client string, seat *model.Sea
 				ORDER BY position LIMIT $4) h
 			 ORDER BY h.position LIMIT $4)
 			UNION ALL
-			(SELECT position FROM events WHERE audience = 2 AND clients @> ARRAY[$1::text] AND position > $2 AND position <= $3
-			 ORDER BY position LIMIT $4)
+			(SELECT position FROM events e WHERE audience = 2 AND clients @> ARRAY[$1::text] AND position > $2 AND position <= $3
+			   AND ` + unexpired("e") + ` ORDER BY position LIMIT $4)
 			UNION ALL
 			(SELECT position FROM events WHERE audience = 3 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4)
 			UNION ALL
@@ -274,6 +274,15 @@ func (s *Store) ClientEvents(ctx context.Context, client string, seat *model.Sea
 		return nil, fmt.Errorf("read what a client missed: %w", err)
 	}
 	return out, nil
+}
+
+// unexpired leaves out temporary conversations whose time is over, of the table alias: what
+// ends them comes a moment later, and nothing of them may be told from then on. Only their
+// ids begin so.
+func unexpired(alias string) string {
+	id := alias + ".conversation_id"
+	return `(` + id + ` IS NULL OR ` + id + ` NOT LIKE '\_tmp:%' OR NOT EXISTS (
+		SELECT 1 FROM conversations WHERE id = ` + id + ` AND expires_at <= now()))`
 }
 
 // Belongings returns the stays of clients, the ended ones too if they ended behind

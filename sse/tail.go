@@ -177,7 +177,7 @@ func (t *tail) grow() {
 // collect returns the entries behind a position that are for a client with these
 // stays and a session with this seat (nil: none), in order; of what may be shed in
 // the room the newest alone. It fails when the tail does not reach back that far, or when
-// a frame among them is stale.
+// a frame among them is stale or may be: a temporary conversation ends by the clock.
 func (t *tail) collect(client string, stays []model.Stay, seat *model.Seat, after int64) ([]*entry, bool) {
 	if after < t.start() {
 		return nil, false
@@ -185,7 +185,7 @@ func (t *tail) collect(client string, stays []model.Stay, seat *model.Seat, afte
 	var found []*entry
 	ok := true
 	take := func(en *entry) {
-		ok = ok && !en.stale
+		ok = ok && !en.stale && !model.IsTemporary(en.conversation)
 		found = append(found, en)
 	}
 	for _, s := range stays {
