@@ -137,7 +137,7 @@ func (s *Service) Close(ctx context.Context) {
 	s.news.Close()
 	s.stop()
 	s.running.Wait()
-	s.saveSessions(ctx)
+	s.saveSessions(ctx, true)
 	if err := s.Store.LeaveNode(ctx, s.Node); err != nil {
 		s.Log.Warn("the other nodes will find out by themselves that this one stopped", "err", err)
 	}

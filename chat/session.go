@@ -406,7 +406,7 @@ func (s *Service) keepSaving(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		s.saveSessions(ctx)
+		s.saveSessions(ctx, false)
 	}
 }
 
@@ -416,10 +416,11 @@ const (
 	returnsWithin = time.Second
 )
 
-// saveSessions writes the news. What cannot be written is tried again the next time.
-func (s *Service) saveSessions(ctx context.Context) {
+// saveSessions writes the news, all of it when last says that there is no next time. What
+// cannot be written is tried again then.
+func (s *Service) saveSessions(ctx context.Context, last bool) {
 	s.settleReceipts(ctx)
-	saves, over := s.sessions.news(time.Now(), s.Config.ReconnectGrace)
+	saves, over := s.sessions.news(time.Now(), s.Config.ReconnectGrace, last)
 	if len(saves) > 0 {
 		if err := s.Store.SaveSessions(ctx, s.Node, saves); err != nil {
 			s.sessions.unsaved(saves)
@@ -447,8 +448,9 @@ func (s *Service) logUnlessOver(ctx context.Context, what string, err error) {
 
 // news returns what the database does not know yet, taking it for saved, and the
 // anonymous sessions that are over, which are forgotten here: not before grace is, for
-// their client may come back with another, and was online all the time.
-func (r *sessions) news(now time.Time, grace time.Duration) (saves []repo.SessionSave, over []sessionKey) {
+// their client may come back with another, and was online all the time. last: nothing is
+// put off.
+func (r *sessions) news(now time.Time, grace time.Duration, last bool) (saves []repo.SessionSave, over []sessionKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forgetEnded(now)
@@ -459,8 +461,8 @@ func (r *sessions) news(now time.Time, grace time.Duration) (saves []repo.Sessio
 			r.part(k)
 			continue
 		}
-		moved := connected != e.savedConnected && (connected || now.Sub(e.endedAt) >= returnsWithin)
-		if moved || acked > e.savedAcked && now.Sub(e.savedAt) >= ackEvery {
+		moved := connected != e.savedConnected && (connected || last || now.Sub(e.endedAt) >= returnsWithin)
+		if moved || acked > e.savedAcked && (last || now.Sub(e.savedAt) >= ackEvery) {
 			seen := now
 			if !connected {
 				seen = e.endedAt

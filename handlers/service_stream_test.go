@@ -315,3 +315,24 @@ func TestBroadcastCost(t *testing.T) {
 		t.Errorf("a subscriber has unread %v", items)
 	}
 }
+
+// TestBroadcastsBeforeARestart: what a stream has written before its server stopped is not told again.
+func TestBroadcastsBeforeARestart(t *testing.T) {
+	t.Parallel()
+	dsn := repotest.DSN(t)
+	var all string
+	t.Run("before", func(t *testing.T) { // its node stops with it
+		n := newNode(t, dsn)
+		all = `,"conversationId":"` + n.newService() + `"}`
+		jerry := n.listen("Jerry", "session=j")
+		n.must("server/desk", "POST", "/v1/broadcasts", text("heard")+all)
+		jerry.await("the broadcast", says("heard"))
+	})
+	n := newNode(t, dsn)
+	n.must("server/desk", "POST", "/v1/broadcasts", text("missed")+all)
+	jerry := n.listen("Jerry", "session=j")
+	jerry.await("what was missed", says("missed"))
+	if got := jerry.texts(); !slices.Equal(got, []string{"missed"}) {
+		t.Errorf("after the restart Jerry hears %v", got)
+	}
+}
