@@ -110,6 +110,17 @@ func (s *Service) hearSubscribed(k sessionKey) {
 	}
 }
 
+// mayNowSee has those looked at who watch or are watched by clients that have joined a
+// conversation: the others there may be seen from now on.
+func (s *Service) mayNowSee(clients []string) {
+	s.presence.hint(clients)
+	for _, client := range clients {
+		for _, id := range s.Hub.OpenSessions(client) {
+			s.presence.review(sessionKey{client, id})
+		}
+	}
+}
+
 // mayHaveChanged has all nodes look at the presence of clients.
 func (s *Service) mayHaveChanged(clients []string) {
 	if len(clients) == 0 {

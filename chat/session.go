@@ -339,6 +339,9 @@ func closing(c model.SessionsClosed, now model.Time) *model.Event {
 
 // onNodeEvent does what an event asks of the nodes. The hub calls it in the order of the log.
 func (s *Service) onNodeEvent(e model.Event) {
+	if len(e.Joined) > 0 {
+		s.mayNowSee(e.Joined)
+	}
 	var err error
 	switch e.Kind {
 	case model.EventSessionsClosed:

@@ -36,7 +36,7 @@ type watch struct {
 
 type told struct {
 	online bool
-	hidden time.Time // until then we do not ask again whether it may be seen
+	hidden time.Time // until then we do not ask again whether it may be seen, but for news
 }
 
 // watched is a client somebody watches.
@@ -44,6 +44,7 @@ type watched struct {
 	by     map[*watch]struct{}
 	next   time.Time // when it is to be looked at
 	hinted bool      // since it was last taken
+	news   bool      // it was taken because of a hint
 }
 
 // fading is a session without a stream, whose client may be offline at a time.
@@ -129,6 +130,17 @@ func (p *presence) hintOne(id string, d *watched, now time.Time) {
 	}
 }
 
+// review has all looked at whom a session watches.
+func (p *presence) review(k sessionKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.watches[k]; w != nil {
+		for _, id := range w.clients {
+			p.hintOne(id, p.watched[id], time.Now())
+		}
+	}
+}
+
 // hintAll has all who are watched looked at.
 func (p *presence) hintAll() {
 	p.mu.Lock()
@@ -206,7 +218,7 @@ func (p *presence) due(now time.Time, most int) []string {
 	for len(p.times) > 0 && len(ids) < most && !p.times[0].at.After(now) {
 		t := heap.Pop(&p.times).(timed)
 		if d := p.watched[t.id]; d != nil && d.next.Equal(t.at) {
-			d.hinted = false
+			d.news, d.hinted = d.hinted, false
 			ids = append(ids, t.id)
 		}
 	}
@@ -271,7 +283,7 @@ func (p *presence) compare(clients []string, states map[string]repo.Online, now 
 					p.hintOne(other, p.watched[other], now)
 				}
 			}
-			if t, knows := w.told[id]; !(knows && (t.online == online || now.Before(t.hidden))) {
+			if t, knows := w.told[id]; !(knows && (t.online == online || !d.news && now.Before(t.hidden))) {
 				changes = append(changes, change{w, id, online})
 			}
 		}

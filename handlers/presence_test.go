@@ -281,8 +281,16 @@ func TestPresenceOfStrangers(t *testing.T) {
 	n.listen("Jerry", "session=j")
 	server.hears("", "Mary online", "Jerry online")
 	tom.hears("")
+	began := time.Now()
 	n.create("Mary", `{"members":["Tom"]}`)
-	tom.hears("", "Mary online") // within some seconds
+	tom.hears("", "Mary online")
+	n.do("Jerry", "POST", "/v1/conversations/"+id+"/members", `{"clientIds":["Jerry"]}`)
+	tom.hears("Jerry", "Jerry online")
+	n.do("Mary", "DELETE", "/v1/sessions/m", "")
+	tom.hears("Mary", "Mary online", "Mary offline")
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("that they may be seen was found after %v", took)
+	}
 }
 
 // A server that dies leaves sessions behind, whose grace begins when that is noticed.

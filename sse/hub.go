@@ -44,7 +44,8 @@ type Config struct {
 
 // Hub dispatches committed events to open streams.
 type Hub struct {
-	// OnNodeEvent is called by the dispatcher, in order, for events that are for nodes alone.
+	// OnNodeEvent is called by the dispatcher, in order, for events that are for nodes alone,
+	// and for those by which somebody joins a conversation.
 	OnNodeEvent func(model.Event)
 	Stats       Stats
 
@@ -362,7 +363,7 @@ func (h *Hub) dispatch(events []model.Event) {
 		en := h.tail.add(e, h.durable(e))
 		h.deliver(e, en.frame)
 		h.dispatched = e.Position
-		if e.Audience == model.ToNobody && h.OnNodeEvent != nil {
+		if (e.Audience == model.ToNobody || len(e.Joined) > 0) && h.OnNodeEvent != nil {
 			h.mu.Unlock()
 			h.OnNodeEvent(*e)
 			h.mu.Lock()
