@@ -33,8 +33,9 @@ func TestClient(t *testing.T) {
 	if err := os.WriteFile(client, web.Client, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"scenarios.test.mjs", "snippets.test.mjs"} {
+	for _, file := range []string{"scenarios.test.mjs", "connection.test.mjs", "snippets.test.mjs"} {
 		t.Run(file, func(t *testing.T) {
+			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=tap", file)
 			cmd.Dir = "test"
 			cmd.Env = append(os.Environ(), "PARLEY_TEST_SERVER="+server.URL(), "PARLEY_TEST_SECRET="+systest.Secret, "PARLEY_TEST_CLIENT="+client)

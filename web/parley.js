@@ -26,7 +26,7 @@ const date = (text) => (text ? new Date(text) : undefined)
 const list = (one) => (Array.isArray(one) ? one : [one])
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const path = (...parts) => '/v1/' + parts.map(encodeURIComponent).join('/')
-const isPlain = (v) => v !== null && typeof v === 'object' && !Array.isArray(v)
+const isPlain = (v) => v !== null && typeof v === 'object' && !Array.isArray(v) && !(v instanceof Date)
 const pick = (o, keys) => compact(Object.fromEntries(keys.map((k) => [k, o[k]])))
 const compact = (o) => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined && v !== null))
 const randomId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('')
@@ -34,6 +34,12 @@ const report = (err) => (globalThis.reportError ? reportError(err) : queueMicrot
 const toBase64 = (bytes) => btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(''))
 const fromBase64 = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b)
+
+// Dates in attributes, as the server knows them.
+const walk = (v, change) => change(v) ?? (Array.isArray(v) ? v.map((x) => walk(x, change)) :
+  isPlain(v) ? Object.fromEntries(Object.entries(v).map(([k, x]) => [k, walk(x, change)])) : v)
+const toWire = (v) => walk(v, (x) => (x instanceof Date ? { __type: 'Date', iso: x.toISOString() } : undefined))
+const fromWire = (v) => walk(v, (x) => (x?.__type === 'Date' ? new Date(x.iso) : undefined))
 
 /** The merge of RFC 7396. */
 function merge(target, patch) {
@@ -329,8 +335,7 @@ export class ConversationBase extends EventEmitter {
     return this
   }
   async save() {
-    const { name, attributes } = this._saved
-    const changes = difference({ name, attributes }, { name: this.name ?? null, attributes: this.attributes })
+    const changes = this._changes()
     if (!Object.keys(changes).length) return this
     await this.client._load(async () => {
       const d = await this.client._call('PATCH', this._path(), { body: changes })
@@ -339,6 +344,7 @@ export class ConversationBase extends EventEmitter {
     })
     return this
   }
+  _changes() { return difference(this._saved, { name: this.name ?? null, attributes: toWire(this.attributes) }) }
   /** Loads it anew. */
   async fetch() { return this.client.getConversation(this.id, true) }
   toJSON() {
@@ -491,10 +497,10 @@ export class ConversationBase extends EventEmitter {
 
   // What the server says of the whole. Fields that the answer leaves out stay.
   _apply(d) {
-    const dirty = difference(this._saved, { name: this.name ?? null, attributes: this.attributes })
+    const dirty = this._changes()
     this._saved = { name: d.name, attributes: d.attributes }
     this.name = 'name' in dirty ? this.name : d.name
-    this.attributes = merge(d.attributes, dirty.attributes ?? {})
+    this.attributes = fromWire(merge(d.attributes, dirty.attributes ?? {}))
     this.kind = d.kind
     this.creator = d.creator ?? undefined
     if (d.members.length || !d.memberCount || this.transient || this.system) this.members = d.members
@@ -573,9 +579,7 @@ export class ConversationQuery {
   static or(...queries) { return combine('$or', queries) }
   _is(key, operator, value, more) {
     const name = column(key)
-    const plain = (v) => (Array.isArray(v) ? v.map(plain) : !(v instanceof Date) ? v :
-      name.startsWith('attr') ? { __type: 'Date', iso: v.toISOString() } : v.toISOString())
-    this._where.push({ [name]: { [operator]: plain(value), ...more } })
+    this._where.push({ [name]: { [operator]: name.startsWith('attr') ? toWire(value) : value, ...more } })
     return this
   }
   _condition() { return this._where.length > 1 ? { $and: this._where } : this._where[0] ?? {} }
@@ -788,8 +792,11 @@ export class IMClient extends EventEmitter {
   // -- tokens and calls --
 
   _token(refused) {
-    if (this._auth && (this._auth === refused || Date.now() > this._renewAt)) this._auth = undefined
-    this._auth ??= this._newToken().catch((err) => { this._auth = undefined; throw err })
+    if (this._auth === refused || Date.now() > this._renewAt) this._auth = undefined
+    if (!this._auth) {
+      this._renewAt = Infinity // until the new one says better
+      this._auth = this._newToken().catch((err) => { this._auth = undefined; throw err })
+    }
     return this._auth
   }
   async _newToken() {
@@ -1160,10 +1167,10 @@ export class IMClient extends EventEmitter {
 
   async createConversation({ members = [], name, transient, unique, attributes, visibility, ...rest } = {}) {
     if (transient) return this.createChatRoom({ name, attributes, visibility, ...rest })
-    return this._create({ members, name, unique: unique || undefined, visibility, attributes: { ...rest, ...attributes } }, members)
+    return this._create({ members, name, unique: unique || undefined, visibility, attributes: toWire({ ...rest, ...attributes }) }, members)
   }
   async createChatRoom({ name, attributes, visibility, members, unique, transient, ...rest } = {}) {
-    return this._create({ kind: 'chatroom', name, visibility, attributes: { ...rest, ...attributes } }, [])
+    return this._create({ kind: 'chatroom', name, visibility, attributes: toWire({ ...rest, ...attributes }) }, [])
   }
   async createTemporaryConversation({ members = [], ttl, name } = {}) {
     return this._create({ kind: 'temporary', members, name, ttlSeconds: ttl }, members)
@@ -1247,7 +1254,7 @@ const HANDLERS = {
       const { name, attributes } = merge(c._saved, changes)
       c._apply({ members: [], memberCount: c.memberCount, kind: c.kind, creator: c.creator, name: name ?? null, attributes: attributes ?? {}, updatedAt: at })
     })
-    const payload = { attributes: { ...changes.attributes, ...('name' in changes && { name: changes.name }) }, changes, updatedBy }
+    const payload = { attributes: { ...fromWire(changes.attributes), ...('name' in changes && { name: changes.name }) }, changes, updatedBy }
     conversation.emit('infoupdated', payload)
     this.emit('conversationinfoupdated', payload, conversation)
   },

@@ -36,6 +36,16 @@ export function realtime(t, options = {}) {
 /** Logs somebody in on a device of its own. */
 export const login = (t, id, options, ...more) => realtime(t, options).createIMClient(id, ...more)
 
+/** Two clients and what they talk in. */
+export async function pair(t, options) {
+  const [a, b] = [someone('Tom'), someone('Jerry')]
+  const [tom, jerry] = await Promise.all([login(t, a, options), login(t, b, options)])
+  const invited = next(jerry, 'invited')
+  const toms = await tom.createConversation({ members: [b], name: 'Tom & Jerry' })
+  const [, jerrys] = await invited
+  return { tom, jerry, toms, jerrys }
+}
+
 /** The arguments of the next such event, or of the next that fits. */
 export function next(emitter, event, fits = () => true) {
   return new Promise((resolve, reject) => {
@@ -76,23 +86,24 @@ export async function operate(method, path, body, as) {
   return resp.status === 204 ? undefined : resp.json()
 }
 
-/** A network that can be cut: open streams break, and requests fail. */
+/** A network that can be cut: open streams break, and requests fail. `before` may answer itself, `after` may lose or hold an answer. */
 export function network() {
   const open = new Set()
   const net = {
-    down: false, lose: undefined, calls: [],
+    down: false, before: undefined, after: undefined,
     cut() { net.down = true; for (const abort of open) abort.abort() },
     mend() { net.down = false },
     async fetch(url, init = {}) {
       if (net.down) throw new TypeError('fetch failed')
+      const what = `${init.method ?? 'GET'} ${decodeURIComponent(new URL(url).pathname)}`
+      const instead = await net.before?.(what, init)
+      if (instead) return instead
       const abort = new AbortController()
       init.signal?.addEventListener('abort', () => abort.abort(), { once: true })
       open.add(abort)
-      net.calls.push(`${init.method ?? 'GET'} ${new URL(url).pathname}`)
       try {
         const resp = await fetch(url, { ...init, signal: abort.signal })
-        // The request has arrived, its answer gets lost.
-        if (net.lose?.(url, init)) throw new TypeError('fetch failed')
+        await net.after?.(what, init)
         return resp
       } catch (err) {
         if (net.down) throw new TypeError('fetch failed')
@@ -101,4 +112,14 @@ export function network() {
     },
   }
   return net
+}
+/** What fetch does when the network is gone. */
+export const lost = () => { throw new TypeError('fetch failed') }
+/** What the server says when it refuses. */
+export const problem = (status, code, headers = {}) => new Response(JSON.stringify({ status, code }), { status, headers })
+
+/** Keeps what a page keeps in its sessionStorage. */
+export function storage() {
+  const kept = new Map()
+  return { kept, getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) }
 }
