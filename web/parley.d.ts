@@ -46,7 +46,7 @@ export class Realtime extends EventEmitter {
 }
 
 /** A grant or a token: a JWT, alone or in an object. */
-export type Signed = string | { grant: string } | { token: string } | { signature: string }
+export type Signed = string | { grant: string; [more: string]: unknown } | { token: string; [more: string]: unknown } | { signature: string; [more: string]: unknown }
 export interface IMClientOptions {
   /** Gives this client's token instead of Realtime's. */
   signatureFactory?: (clientId: string) => Signed | Promise<Signed>
@@ -56,6 +56,8 @@ export interface IMClientOptions {
   ) => Signed | undefined | Promise<Signed | undefined>
   /** Fail with session_conflict instead of logging out who has the tag. */
   isReconnect?: boolean
+  /** The same as createIMClient's third parameter. */
+  tag?: string
 }
 
 export class IMClient extends EventEmitter {
@@ -299,6 +301,8 @@ export interface Plugin {
   onConversationCreate?(conversation: ConversationBase): void
   beforeMessageParse?: Middleware<any> | Middleware<any>[]
   afterMessageParse?: Middleware<Message> | Middleware<Message>[]
+  /** False keeps a message from being told, and from being counted. */
+  beforeMessageDispatch?(message: Message, conversation: ConversationBase): unknown
   messageClasses?: MessageClass[]
   [own: string]: any
 }
@@ -312,6 +316,8 @@ export class ParleyError extends Error {
   /** LeanCloud's number where there is one, else the same as `type`. */
   readonly code: number | string
   readonly status?: number
+  /** Seconds, where the server says when to come again. */
+  readonly retryAfter?: number
   readonly detail?: string
   readonly requestId?: string
   readonly errors?: { field: string; detail: string }[]

@@ -930,9 +930,11 @@ export class IMClient extends EventEmitter {
             return resolve()
           }
           if (data.code === 'replaced' && this._tabs) return this._tabs.stepDown()
-          this._tabs?.post({ frame: [type, data, id] })
-          this._enqueue(type, data, id)
-          if ((type === 'conflict' || type === 'session_closed') && !ready) reject(new ParleyError('session_spent', 'this session has ended'))
+          const frame = [type, data, id]
+          // Instead of ready: the end of a session that is already over.
+          if (!ready) return reject(Object.assign(new ParleyError('session_spent', 'this session has ended'), { frame }))
+          this._tabs?.post({ frame })
+          this._enqueue(...frame)
         },
         end: async (err) => {
           if (err.status === 401) this._auth = undefined
@@ -967,8 +969,11 @@ export class IMClient extends EventEmitter {
   }
   _lost(err) {
     if (this._closed) return
-    if (err.type === 'session_spent') this._over({ code: err.type })
-    else this.realtime._lost(this)
+    if (err.type !== 'session_spent') return this.realtime._lost(this)
+    if (err.frame) {
+      this._tabs?.post({ frame: err.frame })
+      this._handle(...err.frame)
+    } else this._over({ code: err.type })
   }
   // Lets another tab have the stream. What comes on it is heard from there.
   _follow() {
@@ -1004,7 +1009,9 @@ export class IMClient extends EventEmitter {
   async close() {
     if (this._closed) return
     const shared = this._tabs && await this._tabs.shared()
+    const acked = this._ack()
     this._end()
+    await acked
     if (!shared) await this._call('DELETE', path('sessions', this._session)).catch((err) => { if (err.type !== 'network' && err.status !== 404) throw err })
   }
 
@@ -1020,10 +1027,11 @@ export class IMClient extends EventEmitter {
   }
   // An event is not lost because the server could not be asked about it.
   async _insist(work) {
-    for (;;) {
+    for (let failures = 0; ;) {
       try { return await work() } catch (err) {
         if (this._closed) return
-        if (!passing(err)) return report(err)
+        // A server that fails at one thing only must not keep us from all the others.
+        if (!passing(err) || (err.status && ++failures > 9)) return report(err)
         await wait(2000)
       }
     }
@@ -1345,7 +1353,7 @@ export class Realtime extends EventEmitter {
   }
 
   /** Logs a client in. The same id and tag give the same object as long as it is not closed. */
-  createIMClient(identity, options = {}, tag) {
+  createIMClient(identity, options, tag = options?.tag) {
     const id = typeof identity === 'object' && identity !== null ? identity.id : identity
     const key = JSON.stringify([id, tag])
     const have = this._clients.get(key)
@@ -1385,9 +1393,13 @@ export class Realtime extends EventEmitter {
     if (this._broken.has(client)) return
     const first = this._broken.size === 0
     this._broken.add(client)
-    if (!first) { client.emit('disconnect'); return }
+    if (!first) {
+      client.emit('disconnect')
+      client._tabs?.post({ link: ['disconnect'] })
+      return
+    }
     this._tell([client], 'disconnect')
-    if (!this._paused) this._schedule(0)
+    this._schedule(0)
   }
   _stopWaiting() {
     clearTimeout(this._timer)
@@ -1396,7 +1408,6 @@ export class Realtime extends EventEmitter {
   _schedule(attempt) {
     if (this._paused || !this._broken.size) return
     const delay = Math.round(Math.max(Math.min(1000 * 2 ** attempt, 30_000) * (0.75 + Math.random() / 2), ...[...this._broken].map((c) => c._retryHint ?? 0)))
-    this._attempt = attempt
     this._timer = setTimeout(() => this._retry(attempt), delay)
     this._tell(this._broken, 'schedule', attempt, delay)
   }
