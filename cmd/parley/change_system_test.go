@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"parley/cmd/parley/systest"
@@ -12,7 +11,7 @@ import (
 // got yet as it is from now on, and of a removed one nothing.
 func (w *world) change() {
 	r := w.room()
-	if r == nil || len(r.said) == 0 {
+	if r == nil || len(r.said) == 0 || r.pair {
 		return
 	}
 	seq := 1 + w.rng.IntN(len(r.said))
@@ -28,22 +27,11 @@ func (w *world) change() {
 		by, d = author.Client, w.acting(author)
 	}
 	event := ""
-	switch w.rng.IntN(4) {
-	case 0, 1:
-		body := systest.Object{"type": "text", "text": fmt.Sprintf("edit %d", w.rng.IntN(1e6))}
-		if v.void {
-			w.refused(w.ask(by, 409, "PATCH", path, body, header(d)...), "message_recalled")
+	if w.rng.IntN(4) > 0 {
+		if event = w.amend(by, d, r.id, v); event == "" {
 			return
 		}
-		w.ask(by, 200, "PATCH", path, body, header(d)...)
-		v.text, event = body["text"].(string), "message_update"
-	case 2:
-		w.ask(by, 200, "POST", path+"/recall", nil, header(d)...)
-		if v.void {
-			return // again: that is no event
-		}
-		v.text, v.void, event = "", true, "message_recall"
-	default:
+	} else {
 		w.ask(w.operator(), 204, "DELETE", path, nil)
 		v.void, v.removed = true, true
 	}
@@ -54,35 +42,66 @@ func (w *world) change() {
 	w.converge() // the other node may replay what it does not know to be changed for a moment more
 }
 
+// amend edits or recalls a message, and returns the event that this makes; empty: none.
+func (w *world) amend(by *systest.Client, acting *device, conversation string, v *said) string {
+	w.t.Helper()
+	path := "/v1/conversations/" + conversation + "/messages/" + v.id
+	if w.rng.IntN(2) == 0 {
+		body := systest.Object{"type": "text", "text": fmt.Sprintf("edit %d", w.rng.IntN(1e6))}
+		if v.void {
+			w.refused(w.ask(by, 409, "PATCH", path, body, header(acting)...), "message_recalled")
+			return ""
+		}
+		w.ask(by, 200, "PATCH", path, body, header(acting)...)
+		v.text = body["text"].(string)
+		return "message_update"
+	}
+	w.ask(by, 200, "POST", path+"/recall", nil, header(acting)...)
+	if v.void {
+		return "" // again: that is no event
+	}
+	v.text, v.void = "", true
+	return "message_recall"
+}
+
 // rewrite changes what those who are away are still to get of a message.
 func (w *world) rewrite(r *room, seq int) {
-	var about []string
-	for _, event := range []string{"message", "message_update", "message_recall"} {
-		about = append(about, changeText(event, r, seq))
+	v := r.said[seq-1]
+	w.revise(r.id, seq, v.from, v.text)
+	if !v.removed {
+		return
 	}
-	for _, p := range w.people {
-		for _, d := range p.devices {
-			if !d.known || d.connected {
-				continue
-			}
-			got := len(d.Durable())
-			pending := slices.Clone(d.want[got:])
-			for i, e := range pending {
-				for _, now := range about {
-					if upToText(e) == upToText(now) {
-						pending[i] = now
-					}
+	gone := fmt.Sprintf(" %s #%d %s", r.id, seq, v.from)
+	for _, d := range w.devices() {
+		d.forget(func(event string) bool { return strings.HasSuffix(upToText(event), gone) })
+	}
+}
+
+// revise has those who are away get a message as it is now.
+func (w *world) revise(conversation string, seq int, from, text string) {
+	for _, d := range w.devices() {
+		if !d.known || d.connected {
+			continue
+		}
+		for i := len(d.heard()); i < len(d.want); i++ {
+			for _, event := range messageEvents {
+				if now := eventText(event, conversation, seq, from, text); upToText(d.want[i]) == upToText(now) {
+					d.want[i] = now
 				}
 			}
-			d.want = slices.Concat(d.want[:got], slices.DeleteFunc(pending, func(e string) bool {
-				return r.said[seq-1].removed && slices.Contains(about, e)
-			}))
 		}
 	}
 }
 
+// messageEvents are those that show a message.
+var messageEvents = []string{"message", "message_update", "message_recall"}
+
 func changeText(event string, r *room, seq int) string {
-	return fmt.Sprintf("%s %s #%d %s: %s", event, r.id, seq, r.said[seq-1].from, r.said[seq-1].text)
+	return eventText(event, r.id, seq, r.said[seq-1].from, r.said[seq-1].text)
+}
+
+func eventText(event, conversation string, seq int, from, text string) string {
+	return fmt.Sprintf("%s %s #%d %s: %s", event, conversation, seq, from, text)
 }
 
 // upToText is what a message's event says but for the content, which may differ from one who hears of it to another.

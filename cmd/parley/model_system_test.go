@@ -12,20 +12,29 @@ import (
 )
 
 // world is what the server ought to be: who is in which conversation, what was said,
-// and what each device ought to have been told, in this order.
+// and what each device ought to have been told, in this order. Chatrooms, services and
+// so on have files of their own, which say what is special about them.
 type world struct {
-	t      *testing.T
-	rng    *rand.Rand
-	nodes  []*systest.Server
-	people []*person
-	rooms  []*room
-	sent   []sentKey
-	ops    []string
+	t         *testing.T
+	rng       *rand.Rand
+	nodes     []*systest.Server
+	people    []*person
+	rooms     []*room
+	chatrooms []*chatroom
+	services  []*service
+	posts     int // of all services
+	sent      []sentKey
+	ops       []string
 }
 
 type person struct {
 	*systest.Client
-	devices []*device
+	devices  []*device
+	sessions int     // how many it ever had
+	diary    string  // a conversation of nobody else, in which the operator marks where a fresh start ends
+	marks    int     // how many there are
+	seen     bool    // has opened a stream once
+	missed   []*post // the broadcasts to everyone since no stream of this one was open
 }
 
 // device is a session and what it ought to get of the log.
@@ -35,27 +44,33 @@ type device struct {
 	known     bool // it has logged in once: from then on everything is for it
 	connected bool
 	offline   bool // offline=messages
+	seat      *chatroom
 	want      []string
 }
 
+// room is an ordinary conversation, or a temporary one.
 type room struct {
-	id      string
-	private bool
-	unique  bool
-	key     string // the member set that it is the unique conversation of; empty: none
-	name    string
-	said    []said
-	members map[string]*member
-	deleted bool
+	id        string
+	private   bool
+	unique    bool
+	temporary bool
+	pair      bool   // of two who stay, and want receipts
+	key       string // the member set that it is the unique, or the temporary, conversation of; empty: none
+	name      string
+	said      []said
+	members   map[string]*member
+	deleted   bool
 }
 
 type member struct {
-	read  int // seq
-	muted bool
+	joined int // the last seq before
+	read   int // seq
+	muted  bool
 }
 
 type said struct {
 	from, text, id string
+	receipt        bool
 	void           bool // recalled or removed: it does not count
 	removed        bool
 }
@@ -100,6 +115,32 @@ func (w *world) person(id string) *person {
 	return w.people[i]
 }
 
+// heard is what a device got of the log, but for what comes at a time of the server's choosing.
+func (d *device) heard() []systest.Frame {
+	return slices.DeleteFunc(d.Durable(), func(f systest.Frame) bool { return f.Event == deliveredEvent })
+}
+
+// devices are everybody's.
+func (w *world) devices() []*device {
+	var all []*device
+	for _, p := range w.people {
+		all = append(all, p.devices...)
+	}
+	return all
+}
+
+// forget has a device that is away not expect any more what it has not got yet, as far as ok says so.
+func (d *device) forget(ok func(event string) bool) {
+	if got := len(d.heard()); d.known && !d.connected {
+		d.want = slices.Concat(d.want[:got], slices.DeleteFunc(slices.Clone(d.want[got:]), ok))
+	}
+}
+
+// about says whether an event belongs to a conversation.
+func about(id string) func(event string) bool {
+	return func(event string) bool { return strings.Contains(event, " "+id+" ") }
+}
+
 // tell has all sessions of clients expect an event, but for one device.
 func (w *world) tell(clients []string, but *device, event string) {
 	for _, id := range clients {
@@ -121,7 +162,7 @@ func (r *room) ids() []string {
 
 func (r *room) enter(ids []string) {
 	for _, id := range ids {
-		r.members[id] = &member{read: len(r.said)}
+		r.members[id] = &member{joined: len(r.said), read: len(r.said)}
 	}
 }
 
@@ -158,7 +199,7 @@ func (w *world) rekey(r *room) {
 
 func (w *world) uniqueRoom(set string) *room {
 	for _, r := range w.rooms {
-		if !r.deleted && r.unique && r.key == set && len(r.members) > 0 {
+		if !r.deleted && r.unique && !r.temporary && r.key == set && len(r.members) > 0 {
 			return r
 		}
 	}
@@ -201,8 +242,7 @@ const system = "<nil>" // who acts when a server token does so for nobody
 func describe(t testing.TB, f systest.Frame) string {
 	t.Helper()
 	var v struct {
-		At                                        string
-		ConversationID                            string
+		At, ConversationID, MessageID, ClientID   string
 		Message                                   *systest.Message
 		Conversation                              *struct{ Members []string }
 		Members                                   []string
@@ -239,6 +279,8 @@ func describe(t testing.TB, f systest.Frame) string {
 		return fmt.Sprintf("conversation_info_updated %s name=%s by %v", v.ConversationID, v.Changes.Name, v.UpdatedBy)
 	case "conversation_deleted":
 		return fmt.Sprintf("conversation_deleted %s by %v", v.ConversationID, v.DeletedBy)
+	case readEvent:
+		return fmt.Sprintf("%s %s %s by %s", f.Event, v.ConversationID, v.MessageID, v.ClientID)
 	case "unread_messages_count_update":
 		if len(v.Conversations) != 1 || string(v.Conversations[0].LastMessage) != "null" || v.More {
 			t.Errorf("of a read, one conversation without its last message is told: %s", f)
@@ -252,7 +294,7 @@ func describe(t testing.TB, f systest.Frame) string {
 // check compares what a device got of the log with what it ought to have; with complete, nothing may be missing.
 func (w *world) check(d *device, complete bool) {
 	w.t.Helper()
-	durable := d.Durable()
+	durable := d.heard()
 	for i, f := range durable {
 		switch got := describe(w.t, f); {
 		case i >= len(d.want):
@@ -282,7 +324,7 @@ func (w *world) checkIDs() {
 	ids := make(map[string]string)
 	for _, p := range w.people {
 		for _, d := range p.devices {
-			for _, f := range d.Durable() {
+			for _, f := range d.heard() {
 				text := upToText(describe(w.t, f))
 				if was := of[f.ID]; was != "" && was != text {
 					w.t.Fatalf("the id %s stands for %s and for %s", f.ID, was, text)
@@ -317,7 +359,7 @@ func (w *world) settle() {
 func (w *world) await(d *device) {
 	w.t.Helper()
 	systest.Eventually(w.t, "a device has everything", func() error {
-		got := d.Durable()
+		got := d.heard()
 		if len(got) >= len(d.want) {
 			return nil
 		}

@@ -28,6 +28,28 @@ func (w *world) room() *room {
 	return pick(w, live)
 }
 
+// openRoom picks a room whose members may change.
+func (w *world) openRoom() *room {
+	if r := w.room(); r != nil && !r.pair {
+		return r
+	}
+	return nil
+}
+
+// fixed tries to change a temporary conversation, and reports whether it is one.
+func (w *world) fixed(r *room, by *person, method, path string, body any) bool {
+	w.t.Helper()
+	if !r.temporary {
+		return false
+	}
+	if r.members[by.ID] == nil {
+		w.refused(w.ask(by.Client, 404, method, path, body), "conversation_not_found")
+	} else {
+		w.refused(w.ask(by.Client, 403, method, path, body), "not_allowed_in_temporary")
+	}
+	return true
+}
+
 // inside picks a member of a room and, half of the time, the device that acts.
 func (w *world) inside(r *room) (*person, *device) {
 	if len(r.members) == 0 {
@@ -106,7 +128,7 @@ func (w *world) idIn(a *systest.Answer) string {
 
 // add has a member invite, somebody join by himself, or a stranger try either.
 func (w *world) add() {
-	r := w.room()
+	r := w.openRoom()
 	if r == nil {
 		return
 	}
@@ -117,6 +139,9 @@ func (w *world) add() {
 	}
 	ids := idsOf(who)
 	path, body := "/v1/conversations/"+r.id+"/members", systest.Object{"clientIds": ids}
+	if w.fixed(r, by, "POST", path, body) {
+		return
+	}
 	_, isMember := r.members[by.ID]
 	self := len(ids) == 1 && ids[0] == by.ID
 	if !isMember && r.private {
@@ -146,7 +171,7 @@ func (w *world) add() {
 
 // remove has a member kick others, quit, or both at once.
 func (w *world) remove() {
-	r := w.room()
+	r := w.openRoom()
 	if r == nil {
 		return
 	}
@@ -158,6 +183,9 @@ func (w *world) remove() {
 	ids := idsOf(who)
 	q := url.Values{"clientId": ids}
 	path := "/v1/conversations/" + r.id + "/members?" + q.Encode()
+	if w.fixed(r, by, "DELETE", path, nil) {
+		return
+	}
 	_, isMember := r.members[by.ID]
 	self := len(ids) == 1 && ids[0] == by.ID
 	if !isMember && (r.private || !self) {
@@ -239,6 +267,10 @@ func (w *world) send() {
 	if silent {
 		body["noSync"] = true
 	}
+	wanted := r.pair && w.rng.IntN(2) == 0
+	if wanted {
+		body["receipt"] = true
+	}
 	path := "/v1/conversations/" + r.id + "/messages"
 	client := p.Client
 	if w.rng.IntN(8) == 0 {
@@ -254,7 +286,7 @@ func (w *world) send() {
 	}
 	var m systest.Message
 	w.ask(client, 201, "POST", path, body, heads...).Into(w.t, &m)
-	r.said = append(r.said, said{from: p.ID, text: body["text"].(string), id: m.ID})
+	r.said = append(r.said, said{from: p.ID, text: body["text"].(string), id: m.ID, receipt: wanted})
 	if m.Seq != int64(len(r.said)) || m.From != p.ID || m.ConversationID != r.id {
 		w.t.Fatalf("message %d of %s: %+v", len(r.said), r.id, m)
 	}
@@ -301,6 +333,9 @@ func (w *world) rename() {
 		return
 	}
 	body := systest.Object{"name": fmt.Sprintf("name %d", w.rng.IntN(3))}
+	if w.fixed(r, p, "PATCH", "/v1/conversations/"+r.id, body) {
+		return
+	}
 	w.ask(p.Client, 200, "PATCH", "/v1/conversations/"+r.id, body, header(d)...)
 	if body["name"] == r.name {
 		return // what changes nothing makes no event
@@ -316,6 +351,9 @@ func (w *world) mute() {
 	}
 	p, d := w.inside(r)
 	if p == nil {
+		return
+	}
+	if w.fixed(r, p, "PUT", "/v1/conversations/"+r.id+"/mute", nil) {
 		return
 	}
 	m := r.members[p.ID]
@@ -345,6 +383,7 @@ func (w *world) read() {
 	}
 	var v struct{ UnreadMessagesCount int }
 	w.ask(p.Client, 200, "POST", "/v1/conversations/"+r.id+"/read", body, header(d)...).Into(w.t, &v)
+	w.tellRead(r, p.ID, m.read, upto)
 	m.read = upto
 	if left := r.unread(p.ID, m.read); v.UnreadMessagesCount != left {
 		w.t.Fatalf("read: %d unread, want %d", v.UnreadMessagesCount, left)
@@ -355,20 +394,14 @@ func (w *world) read() {
 // destroy deletes a conversation. What devices that are away have not heard of its
 // messages by now they never will; those that are here are given the time to.
 func (w *world) destroy() {
-	r := w.room()
+	r := w.openRoom()
 	if r == nil {
 		return
 	}
 	w.settle()
 	w.ask(w.operator(), 204, "DELETE", "/v1/conversations/"+r.id, nil)
-	for _, p := range w.people {
-		for _, d := range p.devices {
-			if got := len(d.Durable()); d.known && !d.connected {
-				d.want = slices.Concat(d.want[:got], slices.DeleteFunc(slices.Clone(d.want[got:]), func(e string) bool {
-					return strings.HasPrefix(e, "message") && strings.Contains(e, " "+r.id+" ")
-				}))
-			}
-		}
+	for _, d := range w.devices() {
+		d.forget(func(e string) bool { return strings.HasPrefix(e, "message") && about(r.id)(e) })
 	}
 	w.tell(r.ids(), nil, deletedText(r))
 	r.deleted = true

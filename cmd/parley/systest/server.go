@@ -118,6 +118,7 @@ func (s *Server) Log() string { return s.log.String() }
 // Launch starts the process.
 func (s *Server) Launch() {
 	s.t.Helper()
+	shared().CloseIdleConnections() // those of a process before this one lead nowhere
 	cmd := exec.Command(Program(s.t), append([]string{"serve"}, s.args...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, s.log, s.log
 	cmd.SysProcAttr = dieWithParent()
