@@ -108,7 +108,7 @@ func (s *Service) prepare(ctx context.Context, key sessionKey, q StreamRequest, 
 		Client: key.client, Session: q.Session, Heartbeat: q.Heartbeat, After: at.position, AsOf: in.AsOf, Intro: intro,
 		Opened: func(st *sse.Stream) {
 			if s.sessions.opened(key, st, q, anonymous, in, at.position, acked) {
-				s.presence.read(key, true)
+				s.presence.read(key, nil)
 			}
 		},
 		OnEnd: func(st *sse.Stream, _ sse.End) {

@@ -106,7 +106,7 @@ func (s *Service) hearPresence(w whisper) bool {
 // hearSubscribed has the list of a session read again, if its stream is here.
 func (s *Service) hearSubscribed(k sessionKey) {
 	if st := s.sessions.subscribed(k); st != nil {
-		s.presence.read(k, false)
+		s.presence.read(k, st)
 	}
 }
 

@@ -90,7 +90,7 @@ func (s *Service) compareWatches(ctx context.Context) error {
 		w := s.presence.watches[k]
 		s.presence.mu.Unlock()
 		if w == nil || w.revision != sub.Revision {
-			s.presence.read(k, false)
+			s.presence.read(k, st)
 		}
 	}
 	return nil
@@ -101,7 +101,7 @@ func (s *Service) readWatches(ctx context.Context) error {
 	p := s.presence
 	p.mu.Lock()
 	unread := p.unread
-	p.unread = make(map[sessionKey]bool)
+	p.unread = make(map[sessionKey]*sse.Stream)
 	p.mu.Unlock()
 	if len(unread) == 0 {
 		return nil
@@ -112,8 +112,8 @@ func (s *Service) readWatches(ctx context.Context) error {
 	}
 	subs, err := s.Store.Subscriptions(ctx, clients, ids)
 	if err != nil {
-		for k, fresh := range unread {
-			p.read(k, fresh)
+		for k, answered := range unread {
+			p.read(k, answered)
 		}
 		return err
 	}
@@ -121,14 +121,15 @@ func (s *Service) readWatches(ctx context.Context) error {
 	for _, sub := range subs {
 		found[sessionKey{sub.ClientID, sub.SessionID}] = sub
 	}
-	for k, fresh := range unread {
-		s.watch(k, found[k], fresh)
+	for k, answered := range unread {
+		s.watch(k, found[k], answered)
 	}
 	return nil
 }
 
-// watch has the stream of a session watch those on its list.
-func (s *Service) watch(k sessionKey, sub repo.Subscription, fresh bool) {
+// watch has the stream of a session watch those on its list. It is told how all of them
+// are, unless it was open already when the request was answered that made the list.
+func (s *Service) watch(k sessionKey, sub repo.Subscription, answered *sse.Stream) {
 	p := s.presence
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +146,7 @@ func (s *Service) watch(k sessionKey, sub repo.Subscription, fresh bool) {
 	switch {
 	case old != nil && old.stream == st && old.revision == sub.Revision:
 		return
-	case !fresh && (old == nil || old.stream == st): // the answer to the request told it
+	case answered == st:
 		for _, id := range sub.Watched {
 			w.told[id] = told{}
 		}

@@ -15,7 +15,7 @@ import (
 // presence is who is watched by streams of this node.
 type presence struct {
 	mu      sync.Mutex
-	unread  map[sessionKey]bool // lists to be read; true: for a stream that has been told nothing
+	unread  map[sessionKey]*sse.Stream // lists to be read, with the stream that has been told by an answer; nil: none
 	watches map[sessionKey]*watch
 	watched map[string]*watched
 	times   times
@@ -55,7 +55,7 @@ type fading struct {
 
 func newPresence() *presence {
 	return &presence{
-		unread: map[sessionKey]bool{}, watches: map[sessionKey]*watch{}, watched: map[string]*watched{}, bell: make(chan struct{}, 1),
+		unread: map[sessionKey]*sse.Stream{}, watches: map[sessionKey]*watch{}, watched: map[string]*watched{}, bell: make(chan struct{}, 1),
 	}
 }
 
@@ -66,11 +66,15 @@ func (p *presence) ring() {
 	}
 }
 
-// read has a session's list read soon. fresh says that its stream has been told nothing.
-func (p *presence) read(k sessionKey, fresh bool) {
+// read has a session's list read soon. answered is the stream of the session that was
+// open when a request was answered with who is online; nil: this is about no request.
+func (p *presence) read(k sessionKey, answered *sse.Stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unread[k] = p.unread[k] || fresh
+	if before, is := p.unread[k]; is && before != answered {
+		answered = nil
+	}
+	p.unread[k] = answered
 	p.ring()
 }
 

@@ -267,6 +267,20 @@ func TestPresenceAfterReconnect(t *testing.T) {
 	}
 }
 
+// Who comes back just when its list is being read is told all the same.
+func TestPresenceAfterBlink(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, repotest.DSN(t))
+	n.create("Tom", `{"members":["Jerry"]}`)
+	tom := n.listen("Tom", "session=s")
+	for range 40 {
+		n.subscribe("Tom", "s", "Jerry")
+		tom.cut()
+		tom = n.listen("Tom", "session=s")
+		tom.hears("Jerry", "Jerry offline")
+	}
+}
+
 // What two share decides at the moment of telling.
 func TestPresenceOfStrangers(t *testing.T) {
 	t.Parallel()
