@@ -24,6 +24,9 @@ func newKeyring() *keyring {
 	return &keyring{secret: hex.EncodeToString(b), tokens: map[string]string{}}
 }
 
+// anyServer stands for the name of a client where a server token is meant.
+const anyServer = ""
+
 // token is the client's token; the same one every time, as a browser would send it.
 func (k *keyring) token(client string) string {
 	k.mu.Lock()
@@ -33,6 +36,9 @@ func (k *keyring) token(client string) string {
 	}
 	now := time.Now()
 	claims := jwt.MapClaims{"sub": client, "iat": now.Unix(), "exp": now.Add(24 * time.Hour).Unix()}
+	if client == anyServer {
+		claims["sub"], claims["scope"] = "backend", "server"
+	}
 	t, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(k.secret))
 	if err != nil {
 		panic(fmt.Sprintf("sign a token: %v", err)) // only a wrong key type makes it fail
