@@ -35,6 +35,7 @@ type sizes struct {
 	history       int // history: messages of the large conversation
 	historySmall  int
 	list          int     // list: conversations of the client
+	pairs         int     // receipts: conversations of two
 	queried       int     // queries: conversations
 	asked         int     // queries: how often each is asked, at most
 	reconnect     int     // reconnect: streams
@@ -46,13 +47,13 @@ type sizes struct {
 
 var fullSizes = sizes{
 	conversations: 1000, burst: 4000, fanStreams: 1000, receivers: 500, idleClear: 10_000, idleOther: 2000, idleWait: 130 * time.Second,
-	history: 1_000_000, historySmall: 1000, list: 1000, queried: 100_000, asked: 300, reconnect: 5000, crashes: 3,
+	history: 1_000_000, historySmall: 1000, list: 1000, pairs: 500, queried: 100_000, asked: 300, reconnect: 5000, crashes: 3,
 	seats: 15_000, roomBurst: 1000, roomRate: 10,
 }
 
 var quickSizes = sizes{
 	conversations: 100, burst: 500, fanStreams: 100, receivers: 50, idleClear: 500, idleOther: 100, idleWait: 3 * time.Second,
-	history: 10_000, historySmall: 1000, list: 100, queried: 2000, asked: 20, reconnect: 500, crashes: 1,
+	history: 10_000, historySmall: 1000, list: 100, pairs: 50, queried: 2000, asked: 20, reconnect: 500, crashes: 1,
 	seats: 500, roomBurst: 400, roomRate: 500,
 }
 

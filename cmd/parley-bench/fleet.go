@@ -17,6 +17,8 @@ type fleet struct {
 	streams []*stream
 	// onMessage, when set, is called by the readers for every message event.
 	onMessage func(*stream, frame)
+	// onEvent is the same for everything that is neither a message nor ready.
+	onEvent func(*stream, frame)
 
 	messages tally // message events on all streams
 	ready    tally // ready events on all streams

@@ -35,6 +35,7 @@ var scenarios = []scenario{
 	{"history", "pages of a conversation of 1,000,000 messages, beside one of 1,000", 15 * time.Minute, runHistory},
 	{"list", "the list of 1,000 conversations with unread and last message", 5 * time.Minute, runList},
 	{"queries", "the sample queries of applications on 100,000 conversations, and a hostile one", 15 * time.Minute, runQueries},
+	{"receipts", "what 500 readers of a group cost, and receipts of one-to-one conversations", 5 * time.Minute, runReceipts},
 	{"reconnect", "5,000 streams cut and resumed at once", 10 * time.Minute, runReconnect},
 	{"room", "a chatroom of 15,000 seats: what it carries, and what it sheds beyond", 15 * time.Minute, runRoom},
 	{"crash", "kill -9 under load: nothing lost, nothing twice, all in order", 10 * time.Minute, runCrash},

@@ -30,6 +30,9 @@ func priorityBody(priority string) string {
 	return strings.TrimSuffix(textBody(0), "}") + `,"priority":"` + priority + `"}`
 }
 
+// receiptBody is a textBody whose sender wants to know who has read it.
+func receiptBody() string { return strings.TrimSuffix(textBody(0), "}") + `,"receipt":true}` }
+
 // setIndex writes another number into a request or a body made with textBody.
 func setIndex(request []byte, index int) {
 	at := bytes.LastIndexByte(request, '#') + 1

@@ -141,6 +141,10 @@ func (s *stream) take(piece []byte) error {
 			ready++
 		case "reset", "conflict", "session_closed":
 			s.ledger.bad("stream said %s: %.200s", f.event, f.data)
+		default:
+			if s.fleet.onEvent != nil {
+				s.fleet.onEvent(s, f)
+			}
 		}
 		if f.id != nil {
 			s.lastID = append(s.lastID[:0], f.id...)
