@@ -25,14 +25,14 @@ type options struct {
 
 // sizes say how much of everything; a quick run is for trying the bench itself.
 type sizes struct {
-	conversations int // sends: conversations, and senders
-	burst         int // fan-out: messages of one burst
-	fanStreams    int // fan-out: streams, two of each member
-	receivers     int // latency: members of the conversation
-	idleClear     int // idle: streams in clear
-	idleOther     int // idle: streams over HTTP/2 and TLS
-	idleWait      time.Duration
-	history       int // history: messages of the large conversation
+	conversations int           // sends: conversations, and senders
+	burst         int           // fan-out: messages of one burst
+	fanStreams    int           // fan-out: streams, two of each member
+	receivers     int           // latency: members of the conversation
+	idleClear     int           // idle: streams in clear
+	idleOther     int           // idle: streams over HTTP/2 and TLS
+	idleWait      time.Duration // idle: for memory to settle, at most
+	history       int           // history: messages of the large conversation
 	historySmall  int
 	list          int     // list: conversations of the client
 	pairs         int     // receipts: conversations of two
@@ -46,13 +46,13 @@ type sizes struct {
 }
 
 var fullSizes = sizes{
-	conversations: 1000, burst: 4000, fanStreams: 1000, receivers: 500, idleClear: 10_000, idleOther: 2000, idleWait: 130 * time.Second,
+	conversations: 1000, burst: 4000, fanStreams: 1000, receivers: 500, idleClear: 10_000, idleOther: 2000, idleWait: 30 * time.Second,
 	history: 1_000_000, historySmall: 1000, list: 1000, pairs: 500, queried: 100_000, asked: 300, reconnect: 5000, crashes: 3,
 	seats: 15_000, roomBurst: 1000, roomRate: 10,
 }
 
 var quickSizes = sizes{
-	conversations: 100, burst: 500, fanStreams: 100, receivers: 50, idleClear: 500, idleOther: 100, idleWait: 3 * time.Second,
+	conversations: 100, burst: 500, fanStreams: 100, receivers: 50, idleClear: 500, idleOther: 100, idleWait: time.Second,
 	history: 10_000, historySmall: 1000, list: 100, pairs: 50, queried: 2000, asked: 20, reconnect: 500, crashes: 1,
 	seats: 500, roomBurst: 400, roomRate: 500,
 }

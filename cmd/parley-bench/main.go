@@ -42,14 +42,16 @@ var scenarios = []scenario{
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == bareCommand {
-		if err := bareMain(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, "parley-bench bare:", err)
-			os.Exit(1)
-		}
-		return
+	var err error
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == bareCommand:
+		err = bareMain(os.Args[2])
+	case len(os.Args) > 1 && os.Args[1] == plainCommand:
+		err = plainMain(os.Args[2:])
+	default:
+		err = run()
 	}
-	if err := run(); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "parley-bench:", err)
 		os.Exit(1)
 	}

@@ -10,8 +10,9 @@ import (
 )
 
 // runIdle measures what an open stream on which nothing happens costs the
-// server in resident memory. Each way of holding one gets a server that was
-// just started, every stream a connection and a client of its own.
+// server in resident memory, beside what it costs the plainest server that
+// net/http allows. Each way of holding one gets servers that were just started,
+// every stream a connection and a client of its own.
 func runIdle(ctx context.Context, b *bench) error {
 	dir, err := os.MkdirTemp(b.dir, "parley-bench-tls-")
 	if err != nil {
@@ -22,17 +23,19 @@ func runIdle(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	tls := []string{"PARLEY_TLS_CERT=" + cert.certFile, "PARLEY_TLS_KEY=" + cert.keyFile}
 	ways := []idleWay{
 		{name: "HTTP/1.1 in clear", streams: b.sizes.idleClear, hold: holdClear, bar: atMost(8, 3)},
 		{name: "HTTP/2 in clear", streams: b.sizes.idleOther, hold: holdHTTP(clearHTTP2)},
-		{name: "HTTP/1.1 over TLS", streams: b.sizes.idleOther, env: tls, hold: holdHTTP(cert.http1)},
-		{name: "HTTP/2 over TLS", streams: b.sizes.idleOther, env: tls, hold: holdHTTP(cert.http2)},
+		{name: "HTTP/1.1 over TLS", streams: b.sizes.idleOther, cert: cert, hold: holdHTTP(cert.http1)},
+		{name: "HTTP/2 over TLS", streams: b.sizes.idleOther, cert: cert, hold: holdHTTP(cert.http2)},
 	}
 	for range b.count {
 		for _, w := range ways {
-			if err := w.measure(ctx, b, cert); err != nil {
+			if err := w.measure(ctx, b); err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			if err := w.measurePlain(ctx, b); err != nil {
+				return fmt.Errorf("%s, plain net/http: %w", w.name, err)
 			}
 		}
 	}
@@ -43,89 +46,106 @@ func runIdle(ctx context.Context, b *bench) error {
 type idleWay struct {
 	name    string
 	streams int
-	env     []string
+	cert    *certificate // nil: in clear
 	// hold opens n streams, waits until all are ready, and returns what closes them.
 	hold func(ctx context.Context, s *server, clients []string) (release func(), err error)
 	bar  *bar
 }
 
-func (w idleWay) measure(ctx context.Context, b *bench, cert *certificate) error {
+// measure takes the figures of Parley.
+func (w idleWay) measure(ctx context.Context, b *bench) error {
 	var probe *http.Transport
-	if len(w.env) > 0 {
-		probe = cert.http1()
+	var env []string
+	if w.cert != nil {
+		probe = w.cert.http1()
+		env = []string{"PARLEY_TLS_CERT=" + w.cert.certFile, "PARLEY_TLS_KEY=" + w.cert.keyFile}
 	}
-	s, err := b.serverOver(ctx, probe, w.env...)
+	s, err := b.serverOver(ctx, probe, env...)
 	if err != nil {
 		return err
 	}
 	defer s.remove()
+	var runtime []float64
+	return w.occupy(ctx, b, s, "", w.bar, func(when string) error {
+		if when == "" {
+			runtime, err = s.metrics(ctx, memoryMetrics...)
+			return err
+		}
+		return w.explain(ctx, b, s, runtime, when)
+	})
+}
+
+// measurePlain takes those of the yardstick.
+func (w idleWay) measurePlain(ctx context.Context, b *bench) error {
+	s, err := startPlain(w.cert)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	return w.occupy(ctx, b, s, ", plain net/http", nil, func(string) error { return nil })
+}
+
+// occupy opens the streams and notes how much the server's resident memory grows. It
+// calls explain before, and when each figure was taken.
+func (w idleWay) occupy(ctx context.Context, b *bench, s *server, what string, limit *bar, explain func(when string) error) error {
 	// A few streams come and go first: what the first of its kind costs is not what each costs.
 	release, err := w.hold(ctx, s, names("early", 20))
 	if err != nil {
 		return err
 	}
 	release()
-	if err := pause(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	before, err := residentKB(s.pid())
+	before, err := settled(ctx, s.pid(), b.sizes.idleWait)
 	if err != nil {
 		return err
 	}
-	runtime, err := s.metrics(ctx, memoryMetrics...)
-	if err != nil {
+	if err := explain(""); err != nil {
 		return err
 	}
+	name := fmt.Sprintf("%s, %s streams%s", w.name, thousands(int64(w.streams)), what)
+	_, done := b.step(name, 1)
+	defer done()
 	release, err = w.hold(ctx, s, names("client", w.streams))
 	if err != nil {
 		return err
 	}
 	defer release()
-	perStream := func(when string) error {
-		now, err := residentKB(s.pid())
-		if err != nil {
-			return err
-		}
-		b.note(fmt.Sprintf("%s, %s streams, %s", w.name, thousands(int64(w.streams)), when), "KB", float64(now-before)/float64(w.streams), w.bar)
-		return w.explain(ctx, b, s, runtime, when)
+	note := func(when string, now int64) error {
+		b.note(name+", "+when, "KB", float64(now-before)/float64(w.streams), limit)
+		return explain(when)
 	}
-	if err := perStream("just opened"); err != nil {
-		return err
-	}
-	err = b.during(w.name+": waiting for a collection of garbage", b.sizes.idleWait, func() error { return waitForGC(ctx, s, b.sizes.idleWait) })
+	now, err := residentKB(s.pid())
 	if err != nil {
 		return err
 	}
-	return perStream("later")
-}
-
-// waitForGC returns when the server's runtime has collected garbage of its own
-// accord, which it does after two minutes at the latest, and had 20 seconds to
-// give memory back; or when the time is up.
-func waitForGC(ctx context.Context, s *server, limit time.Duration) error {
-	first, err := collections(ctx, s)
-	if err != nil {
+	if err := note("just opened", now); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
-		if err := pause(ctx, min(5*time.Second, limit)); err != nil {
-			return err
-		}
-		n, err := collections(ctx, s)
-		if err != nil {
-			return err
-		}
-		if n > first {
-			return pause(ctx, min(20*time.Second, limit))
-		}
+	if now, err = settled(ctx, s.pid(), b.sizes.idleWait); err != nil {
+		return err
 	}
-	return nil
+	return note("at rest", now)
 }
 
-// collections reads how often the server collected garbage.
-func collections(ctx context.Context, s *server) (int, error) {
-	m, err := s.metrics(ctx, "go_gc_duration_seconds_count")
-	return int(m[0]), err
+// settled returns the resident memory of a process once it has not changed by more than
+// a fiftieth for five seconds, or when the time is up.
+func settled(ctx context.Context, pid int, limit time.Duration) (kb int64, err error) {
+	const still = 5 * time.Second
+	var base int64
+	since := time.Now()
+	for deadline := since.Add(limit); ; {
+		if kb, err = residentKB(pid); err != nil {
+			return 0, err
+		}
+		if d := kb - base; d > base/50 || -d > base/50 {
+			base, since = kb, time.Now()
+		}
+		if time.Since(since) >= still || time.Now().After(deadline) {
+			return kb, nil
+		}
+		if err := pause(ctx, min(200*time.Millisecond, limit)); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // memoryMetrics are what the server's own runtime says its memory went to.
