@@ -8,13 +8,11 @@ import (
 	"parley/repo"
 )
 
-// EditMessage replaces the whole content of a message by a checked draft's. It fails
+// EditMessage replaces the whole content of a message by a checked draft's. That
+// only a server token gives a reason has been checked. It fails
 // with invalid_request, conversation_not_found, not_a_member, message_not_found,
 // message_ownership_required, message_edit_disabled and message_recalled.
 func (s *Service) EditMessage(ctx context.Context, caller model.Caller, conversationID, messageID string, d *model.Draft, reason *model.Reason) (*model.Message, error) {
-	if err := reason.CheckReason(caller); err != nil {
-		return nil, err
-	}
 	session, err := s.acting(ctx, caller)
 	if err != nil {
 		return nil, err
@@ -85,9 +83,6 @@ func editMessage(ctx context.Context, tx *repo.Store, kind model.Kind, m *model.
 // RecallMessage takes a message's content back for everybody. Recalling again changes
 // nothing. It fails as EditMessage does, with message_recall_disabled.
 func (s *Service) RecallMessage(ctx context.Context, caller model.Caller, conversationID, messageID string, reason *model.Reason) (*model.Message, error) {
-	if err := reason.CheckReason(caller); err != nil {
-		return nil, err
-	}
 	session, err := s.acting(ctx, caller)
 	if err != nil {
 		return nil, err

@@ -100,8 +100,6 @@ func TestChangeRefusals(t *testing.T) {
 		off                   bool
 		edit, recall          model.Code
 	}{
-		{"Tom", id, id + ".1", reason, false, model.InvalidRequest, model.InvalidRequest},
-		{"Tom", "none", "none.1", reason, true, model.InvalidRequest, model.InvalidRequest},
 		{"Tom", "none", "none.1", nil, true, model.ConversationNotFound, model.ConversationNotFound},
 		{"", "none", "none.1", nil, false, model.ConversationNotFound, model.ConversationNotFound},
 		{"Eve", private, private + ".1", nil, true, model.ConversationNotFound, model.ConversationNotFound},

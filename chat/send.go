@@ -34,16 +34,13 @@ type sent struct {
 	replayed bool
 }
 
-// Send posts a message. It returns when the message is safe on disk. Sending again
-// with the same key returns the first message, or fails with
+// Send posts a message. It returns when the message is safe on disk. That only a server
+// token names d.To has been checked. Sending again with the same key returns the first message, or fails with
 // idempotency_key_reused when the body differs. It fails with
 // conversation_not_found or not_a_member.
 func (s *Service) Send(ctx context.Context, caller model.Caller, conversationID string, d *model.Draft) (model.Message, Outcome, error) {
 	if err := caller.NeedClient(); err != nil {
 		return model.Message{}, Stored, err
-	}
-	if d.To != nil && !caller.Server {
-		return model.Message{}, Stored, model.Invalid("to", "is for server tokens")
 	}
 	session, err := s.acting(ctx, caller)
 	if err != nil {

@@ -33,9 +33,9 @@ type reasonRequest struct {
 	Detail string `json:"detail"`
 }
 
-func (r *reasonRequest) reason() (*model.Reason, error) {
-	if r == nil {
-		return nil, nil
+func (r *reasonRequest) reason(caller model.Caller) (*model.Reason, error) {
+	if err := caller.NeedServer("reason", r != nil); err != nil || r == nil {
+		return nil, err
 	}
 	if r.Code == nil {
 		return nil, model.Invalid("reason.code", "is needed: an integer")
@@ -61,7 +61,7 @@ func (h *Handlers) EditMessage(w http.ResponseWriter, r *http.Request, caller mo
 	if err := decodePatch(r, &req, h.Config.MessageMaxBytes, model.MessageTooLarge); err != nil {
 		return err
 	}
-	reason, err := req.Reason.reason()
+	reason, err := req.Reason.reason(caller)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (h *Handlers) EditMessage(w http.ResponseWriter, r *http.Request, caller mo
 		Type: req.Type, Text: req.Text, Attributes: req.Attributes, File: req.File, Location: req.Location,
 		CustomType: req.CustomType, Data: req.Data, MentionAll: req.MentionAll, MentionList: req.MentionList,
 	}
-	draft, err := content.draft()
+	draft, err := content.draft(caller)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (h *Handlers) RecallMessage(w http.ResponseWriter, r *http.Request, caller 
 	if err := decodeOptional(r, &req, maxBody, model.RequestTooLarge); err != nil {
 		return err
 	}
-	reason, err := req.Reason.reason()
+	reason, err := req.Reason.reason(caller)
 	if err != nil {
 		return err
 	}

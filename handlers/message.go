@@ -49,7 +49,7 @@ func (h *Handlers) SendMessage(w http.ResponseWriter, r *http.Request, caller mo
 	if err := noParams(r); err != nil {
 		return err
 	}
-	draft, err := readDraft(r, h.Config.MessageMaxBytes, new(sendMessageRequest))
+	draft, err := readDraft(r, h.Config.MessageMaxBytes, caller, new(sendMessageRequest))
 	if err != nil {
 		return err
 	}
@@ -105,12 +105,12 @@ func (h *Handlers) Message(w http.ResponseWriter, r *http.Request, caller model.
 
 // drafter is a body with a message to send.
 type drafter interface {
-	// draft is the message as the body has it; what it says is not checked yet.
-	draft() (*model.Draft, error)
+	// draft is the message as the body has it, with what its sender may not say refused; else it is not checked yet.
+	draft(caller model.Caller) (*model.Draft, error)
 }
 
 // readDraft reads the message that a request wants sent into dst, and checks all of it that can be checked by itself.
-func readDraft(r *http.Request, most int64, dst drafter) (*model.Draft, error) {
+func readDraft(r *http.Request, most int64, caller model.Caller, dst drafter) (*model.Draft, error) {
 	key, err := idempotencyKey(r)
 	if err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func readDraft(r *http.Request, most int64, dst drafter) (*model.Draft, error) {
 	if err := unmarshal(body, dst); err != nil {
 		return nil, err
 	}
-	d, err := dst.draft()
+	d, err := dst.draft(caller)
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +149,11 @@ func idempotencyKey(r *http.Request) (string, error) {
 	return values[0], nil
 }
 
-func (req *sendMessageRequest) draft() (*model.Draft, error) {
-	d, err := req.messageRequest.draft()
+func (req *sendMessageRequest) draft(caller model.Caller) (*model.Draft, error) {
+	if err := caller.NeedServer("to", req.To != nil); err != nil {
+		return nil, err
+	}
+	d, err := req.messageRequest.draft(caller)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +161,7 @@ func (req *sendMessageRequest) draft() (*model.Draft, error) {
 	return d, nil
 }
 
-func (req *messageRequest) draft() (*model.Draft, error) {
+func (req *messageRequest) draft(model.Caller) (*model.Draft, error) {
 	d := &model.Draft{
 		Text: req.Text, File: req.File, Location: req.Location,
 		MentionAll: req.MentionAll, MentionList: req.MentionList,

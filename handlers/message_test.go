@@ -169,7 +169,7 @@ func TestSendMessageRefusals(t *testing.T) {
 		{`{"type":"text","text":"x","priority":"urgent"}`, "priority"},
 		{`{"type":"text","text":"x","pushData":1}`, "pushData"},
 		{`{"type":"text","text":"x","will":true}`, "session_required"},
-		{`{"type":"text","text":"x","to":["Jerry"]}`, "to"},
+		{`{"type":"text","text":"x","to":["Jerry"]}`, "server_scope_required"},
 		{`{"type":"text","text":"` + strings.Repeat("x", 5120) + `"}`, "message_too_large"},
 	}
 	for _, tt := range tests {
@@ -437,7 +437,7 @@ func FuzzDraft(f *testing.F) {
 		r := httptest.NewRequest("POST", "/", strings.NewReader(string(body)))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Idempotency-Key", "k")
-		d, err := readDraft(r, 5120, new(sendMessageRequest))
+		d, err := readDraft(r, 5120, model.Caller{Client: "Tom"}, new(sendMessageRequest))
 		if err != nil {
 			if !model.IsCode(err, model.InvalidRequest) && !model.IsCode(err, model.MessageTooLarge) {
 				t.Fatalf("%q: %v", body, err)
@@ -475,7 +475,7 @@ func BenchmarkReadDraft(b *testing.B) {
 	for b.Loop() {
 		r := &http.Request{Header: http.Header{"Content-Type": {"application/json"}}, Body: http.NoBody, ContentLength: int64(len(body))}
 		r.Body = readCloser{strings.NewReader(body)}
-		d, err := readDraft(r, 5120, new(sendMessageRequest))
+		d, err := readDraft(r, 5120, model.Caller{Client: "Tom"}, new(sendMessageRequest))
 		if err != nil {
 			b.Fatal(err)
 		}

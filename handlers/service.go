@@ -28,7 +28,7 @@ func (h *Handlers) Broadcast(w http.ResponseWriter, r *http.Request, caller mode
 	if err := noParams(r); err != nil {
 		return err
 	}
-	draft, err := readDraft(r, h.Config.MessageMaxBytes, new(messageRequest))
+	draft, err := readDraft(r, h.Config.MessageMaxBytes, caller, new(messageRequest))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (h *Handlers) BroadcastToAll(w http.ResponseWriter, r *http.Request, caller
 		return err
 	}
 	var req broadcastRequest
-	draft, err := readDraft(r, h.Config.MessageMaxBytes, &req)
+	draft, err := readDraft(r, h.Config.MessageMaxBytes, caller, &req)
 	if err != nil {
 		return err
 	}

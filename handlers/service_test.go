@@ -254,7 +254,8 @@ func TestServiceRefusals(t *testing.T) {
 	many := `"to":["` + strings.Join(manyIDs(21), `","`) + `"]}`
 	day := func(n int) string { return time.Now().AddDate(0, 0, n).UTC().Format(time.RFC3339) }
 	for _, tt := range []struct{ who, path, body, want string }{
-		{"Tom", at(service, "messages"), text("x") + `,"to":["Jerry"]}`, "400 invalid_request to"},
+		{"Tom", at(service, "messages"), text("x") + `,"to":["Jerry"]}`, "403 server_scope_required"},
+		{"Tom", at("nowhere", "messages"), `{"to":[]}`, "403 server_scope_required"}, // scope comes before all else
 		{"server/Tom", at(group, "messages"), text("x") + `,"to":["Tom"]}`, "400 invalid_request to"},
 		{"server/Tom", at("nowhere", "messages"), text("x") + `,"to":["Tom"]}`, "404 conversation_not_found 4401"},
 		{"server/Tom", at(service, "messages"), text("x") + `,"to":[]}`, "400 invalid_request to"},

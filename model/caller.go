@@ -27,6 +27,15 @@ func (c Caller) Actor() *string {
 	return &c.Client
 }
 
+// NeedServer fails with server_scope_required when a field that is for server tokens alone
+// was given by a client's.
+func (c Caller) NeedServer(field string, given bool) error {
+	if given && !c.Server {
+		return NewError(ServerScopeRequired, "%s is for server tokens", field)
+	}
+	return nil
+}
+
 // NeedClient fails with acting_client_required when nobody in particular acts.
 func (c Caller) NeedClient() error {
 	if c.Client == "" {

@@ -19,14 +19,6 @@ func (r *Reason) Extra() []byte {
 	return append(appendJSON([]byte(`{"reason":`), r), '}')
 }
 
-// CheckReason says who may give a reason.
-func (r *Reason) CheckReason(caller Caller) error {
-	if r != nil && !caller.Server {
-		return Invalid("reason", "is for server tokens")
-	}
-	return nil
-}
-
 // CheckChange says who may edit or recall a message, of a conversation whose history he
 // may read: its sender, and server tokens. disabled is the code of a switch that keeps
 // clients from it, empty when none does.
