@@ -45,7 +45,8 @@ type Config struct {
 // Hub dispatches committed events to open streams.
 type Hub struct {
 	// OnNodeEvent is called by the dispatcher, in order, for events that are for nodes alone,
-	// and for those by which somebody joins a conversation.
+	// and for those by which somebody joins a conversation. It is done with one before that
+	// counts as dispatched.
 	OnNodeEvent func(model.Event)
 	Stats       Stats
 
@@ -360,14 +361,14 @@ func (h *Hub) dispatch(events []model.Event) {
 	h.mu.Lock()
 	for i := range events {
 		e := &events[i]
-		en := h.tail.add(e, h.durable(e))
-		h.deliver(e, en.frame)
-		h.dispatched = e.Position
 		if (e.Audience == model.ToNobody || len(e.Joined) > 0) && h.OnNodeEvent != nil {
 			h.mu.Unlock()
 			h.OnNodeEvent(*e)
 			h.mu.Lock()
 		}
+		en := h.tail.add(e, h.durable(e))
+		h.deliver(e, en.frame)
+		h.dispatched = e.Position
 	}
 	h.reach(h.dispatched)
 	ready := h.ready

@@ -329,3 +329,18 @@ func TestReplacedAndTooMany(t *testing.T) {
 		t.Errorf("the replaced one heard %v", b.events)
 	}
 }
+
+// TestNodeEventIsDoneFirst: who sees that the end of a session is dispatched must not find the session still there.
+func TestNodeEventIsDoneFirst(t *testing.T) {
+	h := NewHub(Config{}, "log", 0, new(memoryLog).source(), slog.New(slog.DiscardHandler))
+	var at []int64
+	h.OnNodeEvent = func(model.Event) { at = append(at, h.Dispatched()) }
+	h.dispatch([]model.Event{
+		{Position: 1, Kind: model.EventMessage, Audience: model.ToMembers, ConversationID: "c"},
+		{Position: 2, Kind: model.EventSessionsClosed, Audience: model.ToNobody},
+		{Position: 3, Kind: model.EventClientRevoked, Audience: model.ToNobody},
+	})
+	if !slices.Equal(at, []int64{1, 2}) || h.Dispatched() != 3 {
+		t.Errorf("the events for the node were done at %v, and %d is dispatched", at, h.Dispatched())
+	}
+}
