@@ -78,11 +78,11 @@ func (s *server) byToken(raw string) (model.Caller, error) {
 		return model.Caller{}, err
 	}
 	if s.revoked(t) {
-		return model.Caller{}, unauthenticated("the token has been revoked")
+		return model.Caller{}, model.ErrRevoked()
 	}
 	caller := model.Caller{Server: t.server, IssuedAt: t.issuedAt, ExpiresAt: t.expiresAt}
 	if !t.server {
-		caller.Client = t.subject // a server token acts for the system unless Parley-As names somebody
+		caller.Client, caller.Own = t.subject, true // a server token acts for the system unless Parley-As names somebody
 	}
 	return caller, nil
 }
@@ -109,8 +109,8 @@ func (s *server) revoked(t token) bool {
 	if t.subject == "" || s.cfg.Revoked == nil {
 		return false
 	}
-	through, kicked := s.cfg.Revoked(t.subject)
-	return kicked && (t.issuedAt.IsZero() || t.issuedAt.Unix() <= through.Unix())
+	at, kicked := s.cfg.Revoked(t.subject)
+	return kicked && model.Revoked(t.issuedAt, at)
 }
 
 // acting adds to caller what the headers say: whom a server token acts for, and the calling session.

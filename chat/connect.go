@@ -57,7 +57,8 @@ type Reset struct {
 func RetryFirst() *sse.Frame { return sse.Retry(1000 + mrand.IntN(4001)) }
 
 // Connect logs a session in, or back in, and prepares its stream. It fails with
-// session_conflict when the request says not to evict.
+// session_conflict when the request says not to evict, and with unauthenticated when the
+// client was kicked since its token was found good.
 func (s *Service) Connect(ctx context.Context, caller model.Caller, q StreamRequest) (Connection, error) {
 	if err := caller.NeedClient(); err != nil {
 		return Connection{}, err
@@ -67,13 +68,15 @@ func (s *Service) Connect(ctx context.Context, caller model.Caller, q StreamRequ
 		q.Session = rand.Text()
 	}
 	key := sessionKey{caller.Client, q.Session}
-	in, err := s.logIn(ctx, key, q, anonymous)
+	in, err := s.logIn(ctx, caller, q, anonymous)
 	if err != nil {
 		return Connection{}, err
 	}
 	switch in.Outcome {
 	case model.Spent:
 		return Connection{Spent: true}, nil
+	case model.Barred:
+		return Connection{}, model.ErrRevoked()
 	case model.Refused:
 		return Connection{}, model.NewError(model.SessionConflict, "another session holds this tag, or this session was ended; with reopen nothing is evicted")
 	case model.Conflicted:
@@ -119,15 +122,15 @@ func (s *Service) prepare(ctx context.Context, key sessionKey, q StreamRequest, 
 }
 
 // logIn settles the session: from memory when this node was the last to hold it.
-func (s *Service) logIn(ctx context.Context, key sessionKey, q StreamRequest, anonymous bool) (LoginResult, error) {
+func (s *Service) logIn(ctx context.Context, caller model.Caller, q StreamRequest, anonymous bool) (LoginResult, error) {
 	// One that comes back at the last moment must be seen to have come by all nodes, or it counts as lost.
 	soon := max(s.Config.ReconnectGrace/2, s.Config.ReconnectGrace-2*time.Second)
 	asOf := s.Hub.Dispatched() // what ends the session behind this is not known here yet
-	if tag, away, ok := s.sessions.has(key); ok && away < soon {
+	if tag, away, ok := s.sessions.has(sessionKey{caller.Client, q.Session}); ok && away < soon {
 		return LoginResult{Outcome: model.Reconnected, Tag: tag, Away: away, AsOf: asOf}, nil
 	}
 	return s.logins.Do(ctx, login{
-		client: key.client, remote: q.RemoteAddr, anonymous: anonymous,
+		caller: caller, remote: q.RemoteAddr, anonymous: anonymous,
 		Login: model.Login{Session: q.Session, Tag: q.Tag, Reopen: q.Reopen},
 	})
 }

@@ -46,8 +46,8 @@ func (s *Service) grantFor(caller model.Caller, need model.GrantNeed) (*model.Gr
 }
 
 func (s *Service) isRevoked(g *model.Grant) bool {
-	through, kicked := s.Revoked(g.Client)
-	return kicked && g.IssuedAt.Unix() <= through.Unix()
+	at, kicked := s.Revoked(g.Client)
+	return kicked && model.Revoked(g.IssuedAt, at)
 }
 
 func useGrant(ctx context.Context, tx *repo.Store, g *model.Grant) error {

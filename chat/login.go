@@ -13,8 +13,9 @@ import (
 
 // login is a request to open a stream of a session that this node does not remember.
 type login struct {
-	client, remote string
-	anonymous      bool
+	caller    model.Caller
+	remote    string
+	anonymous bool
 	model.Login
 }
 
@@ -42,6 +43,7 @@ type loginRound struct {
 	acked map[sessionKey]int64
 	away  map[sessionKey]time.Duration
 	watch map[sessionKey]bool
+	kicks map[string]model.Time // by client, the last one
 
 	inserts []repo.SessionRow
 	holds   []login
@@ -63,7 +65,7 @@ func (s *Service) storeLogins(batch []login) []Answer[LoginResult] {
 	var came []string
 	for i, l := range batch {
 		if a := answers[i].Value; answers[i].Err == nil && (a.Outcome == model.LoggedIn || a.Outcome == model.Reconnected && a.Away >= s.Config.ReconnectGrace) {
-			came = append(came, l.client)
+			came = append(came, l.caller.Client)
 		}
 	}
 	s.mayHaveChanged(model.Distinct(came))
@@ -82,7 +84,7 @@ func rounds(batch []login) iter.Seq[[]int] {
 			var now, later []int
 			wanted := make(map[sessionKey]bool)
 			for _, i := range todo {
-				tag := sessionKey{batch[i].client, batch[i].Tag}
+				tag := sessionKey{batch[i].caller.Client, batch[i].Tag}
 				if evicting(tag.id) && wanted[tag] {
 					later = append(later, i)
 					continue
@@ -131,7 +133,7 @@ func (s *Service) storeRound(ctx context.Context, batch []login, indexes []int, 
 func (s *Service) admit(ctx context.Context, batch []login) {
 	clients := make([]string, len(batch))
 	for i, l := range batch {
-		clients[i] = l.client
+		clients[i] = l.caller.Client
 	}
 	err := s.Hub.Admit(ctx, clients, func(since int64) (int64, map[string]model.Belongings, error) {
 		return s.Store.Belongings(ctx, clients, since)
@@ -150,13 +152,14 @@ func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) 
 	seen := make(map[string]bool, len(batch))
 	var clients, ids []string
 	for _, l := range batch {
-		if !seen[l.client] {
-			seen[l.client] = true
-			clients = append(clients, l.client)
+		if !seen[l.caller.Client] {
+			seen[l.caller.Client] = true
+			clients = append(clients, l.caller.Client)
 		}
 		ids = append(ids, l.Session)
 	}
-	if err := tx.SeeClients(ctx, clients, r.now); err != nil {
+	var err error
+	if r.kicks, err = tx.SeeClients(ctx, clients, r.now); err != nil {
 		return nil, err
 	}
 	log, err := tx.Log(ctx)
@@ -206,7 +209,11 @@ func (s *Service) meetPeers(ctx context.Context, tx *repo.Store, rows []repo.Ses
 
 // decide settles one login, and notes what is to be written. Later ones of the batch see it.
 func (r *loginRound) decide(l login) LoginResult {
-	key := sessionKey{l.client, l.Session}
+	// The token was good when the request came, but a kick may have overtaken it.
+	if at, kicked := r.kicks[l.caller.Client]; kicked && l.caller.Own && model.Revoked(l.caller.IssuedAt, at.Time) {
+		return LoginResult{Outcome: model.Barred}
+	}
+	key := sessionKey{l.caller.Client, l.Session}
 	known := r.known[key]
 	tag := l.Tag
 	if known != nil {
@@ -214,35 +221,35 @@ func (r *loginRound) decide(l login) LoginResult {
 	}
 	var holder *model.KnownSession
 	if evicting(l.Tag) {
-		holder = r.tags[sessionKey{l.client, l.Tag}]
+		holder = r.tags[sessionKey{l.caller.Client, l.Tag}]
 	}
 	out := LoginResult{Outcome: model.DecideLogin(l.Login, known, holder), Tag: tag, Acked: r.acked[key], Away: r.away[key], AsOf: r.asOf, Watches: r.watch[key]}
 	switch out.Outcome {
 	case model.LoggedIn:
 		if holder != nil {
-			r.evict(l.client, holder, l.Session)
+			r.evict(l.caller.Client, holder, l.Session)
 		}
 		k := &model.KnownSession{ID: l.Session, Tag: tag, Connected: true}
 		r.known[key], r.node0[key] = k, r.node
 		if evicting(tag) {
-			r.tags[sessionKey{l.client, tag}] = k
+			r.tags[sessionKey{l.caller.Client, tag}] = k
 		}
-		row := repo.SessionRow{ClientID: l.client, ID: l.Session, Anonymous: l.anonymous, RemoteAddr: l.remote}
+		row := repo.SessionRow{ClientID: l.caller.Client, ID: l.Session, Anonymous: l.anonymous, RemoteAddr: l.remote}
 		row.Tag.String, row.Tag.Valid = tag, tag != ""
 		r.inserts = append(r.inserts, row)
 	case model.Reconnected:
 		if was := r.node0[key]; was != "" && was != r.node && r.peers.alive(was) {
-			r.moved(l.client, l.Session)
+			r.moved(l.caller.Client, l.Session)
 		}
 		r.node0[key] = r.node
 		r.holds = append(r.holds, l)
 	case model.Conflicted:
 		out.By = known.EvictedBy
-		if h := r.tags[sessionKey{l.client, known.Tag}]; h != nil { // it has gone on to another since
+		if h := r.tags[sessionKey{l.caller.Client, known.Tag}]; h != nil { // it has gone on to another since
 			out.By = h.ID
 		}
 		known.EvictedBy = ""
-		r.spends = append(r.spends, spend{l.client, l.Session, ""})
+		r.spends = append(r.spends, spend{l.caller.Client, l.Session, ""})
 	case model.Refused:
 		if holder != nil {
 			out.By = holder.ID
@@ -316,7 +323,7 @@ func (r *loginRound) save(ctx context.Context, tx *repo.Store) error {
 	}
 	clients, ids, addrs := make([]string, len(r.holds)), make([]string, len(r.holds)), make([]string, len(r.holds))
 	for i, l := range r.holds {
-		clients[i], ids[i], addrs[i] = l.client, l.Session, l.remote
+		clients[i], ids[i], addrs[i] = l.caller.Client, l.Session, l.remote
 	}
 	return tx.HoldSessions(ctx, r.node, clients, ids, addrs, r.now)
 }

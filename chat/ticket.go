@@ -48,8 +48,8 @@ func (s *Service) RedeemTicket(ctx context.Context, ticket, session string) (mod
 	if err != nil {
 		return model.Caller{}, err
 	}
-	if through, ok := s.Revoked(t.ClientID); ok && t.IssuedAt.Unix() <= through.Unix() {
+	if at, kicked := s.Revoked(t.ClientID); kicked && model.Revoked(t.IssuedAt.Time, at) {
 		return model.Caller{}, refused
 	}
-	return model.Caller{Client: t.ClientID, Server: t.Server, IssuedAt: t.IssuedAt.Time, ExpiresAt: t.TokenExpiresAt.Time}, nil
+	return model.Caller{Client: t.ClientID, Server: t.Server, Own: true, IssuedAt: t.IssuedAt.Time, ExpiresAt: t.TokenExpiresAt.Time}, nil
 }

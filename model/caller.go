@@ -12,9 +12,19 @@ type Caller struct {
 	Session string
 	// Grant is what the header Parley-Grant held; nil: there was none, or it is never asked for.
 	Grant *SentGrant
-	// IssuedAt is the token's iat; zero when it had none. ExpiresAt is its exp.
+	// Own says that what authorised the request was issued for Client, be it a token or a ticket: a kick of the client revokes it.
+	Own bool
+	// IssuedAt is when that was, zero when it does not say; ExpiresAt is the token's exp.
 	IssuedAt, ExpiresAt time.Time
 }
+
+// Revoked reports whether what was issued then is refused since a kick of its client. One that does not say when is.
+func Revoked(issuedAt, kickedAt time.Time) bool {
+	return issuedAt.IsZero() || issuedAt.Unix() <= kickedAt.Unix()
+}
+
+// ErrRevoked answers who was kicked since his token was issued.
+func ErrRevoked() *Error { return NewError(Unauthenticated, "the token has been revoked") }
 
 // System reports whether nobody in particular acts: a server token without Parley-As.
 func (c Caller) System() bool { return c.Server && c.Client == "" }

@@ -55,6 +55,7 @@ const (
 	Conflicted                      // it was evicted while away, is told so now, and is spent
 	Spent                           // may not connect again
 	Refused                         // Reopen was set and nothing may be evicted
+	Barred                          // its client was kicked since the token was issued
 )
 
 // DecideLogin says what becomes of a login, given the session of that id (nil when

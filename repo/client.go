@@ -17,17 +17,27 @@ func (s *Store) Revoke(ctx context.Context, client string, through model.Time) e
 
 // Revoked lists the clients whose tokens are refused up to some second.
 func (s *Store) Revoked(ctx context.Context) (map[string]model.Time, error) {
-	const query = `SELECT id, tokens_void_through FROM clients WHERE tokens_void_through IS NOT NULL`
-	var rows []struct {
-		ID      string     `db:"id"`
-		Through model.Time `db:"tokens_void_through"`
-	}
-	if err := s.selectAll(ctx, &rows, query); err != nil {
+	out, err := s.kicks(ctx, `SELECT id, tokens_void_through FROM clients WHERE tokens_void_through IS NOT NULL`)
+	if err != nil {
 		return nil, fmt.Errorf("list revocations: %w", err)
 	}
-	out := make(map[string]model.Time, len(rows))
+	return out, nil
+}
+
+// kicks runs a statement that returns clients and when they were kicked, null for never.
+func (s *Store) kicks(ctx context.Context, query string, args ...any) (map[string]model.Time, error) {
+	var rows []struct {
+		ID string      `db:"id"`
+		At *model.Time `db:"tokens_void_through"`
+	}
+	if err := s.selectAll(ctx, &rows, query, args...); err != nil {
+		return nil, err
+	}
+	out := make(map[string]model.Time)
 	for _, r := range rows {
-		out[r.ID] = r.Through
+		if r.At != nil {
+			out[r.ID] = *r.At
+		}
 	}
 	return out, nil
 }

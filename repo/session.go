@@ -45,7 +45,8 @@ func (s *Store) LockClients(ctx context.Context, clients []string) error {
 }
 
 // SeeClients notes that clients open a stream, and locks them as LockClients does.
-func (s *Store) SeeClients(ctx context.Context, clients []string, now model.Time) error {
+// It returns when those who were kicked were so last.
+func (s *Store) SeeClients(ctx context.Context, clients []string, now model.Time) (map[string]model.Time, error) {
 	// Of the broadcasts to everyone only the newest valid one concerns a client that was never seen.
 	const query = `
 		INSERT INTO clients (id, first_seen_at, last_seen_at, broadcasts_after)
@@ -56,9 +57,9 @@ func (s *Store) SeeClients(ctx context.Context, clients []string, now model.Time
 			(SELECT position FROM log_head)) AS after) b
 		ORDER BY id COLLATE "C"
 		ON CONFLICT (id) DO UPDATE SET first_seen_at = COALESCE(clients.first_seen_at, $2), last_seen_at = $2,
-			broadcasts_after = CASE WHEN clients.first_seen_at IS NULL THEN excluded.broadcasts_after ELSE clients.broadcasts_after END`
-	_, err := s.exec(ctx, query, pq.Array(clients), now)
-	return err
+			broadcasts_after = CASE WHEN clients.first_seen_at IS NULL THEN excluded.broadcasts_after ELSE clients.broadcasts_after END
+		RETURNING id, tokens_void_through`
+	return s.kicks(ctx, query, pq.Array(clients), now)
 }
 
 // LoginSessions returns those sessions of clients that decide about logins: the ones
