@@ -254,7 +254,8 @@ func TestWhoMay(t *testing.T) {
 		{"POST", "/members", `{}`, "400 invalid_request clientIds"},
 		{"POST", "/members", ``, "400 invalid_request body"},
 		{"DELETE", "/members", ``, "400 invalid_request clientId"},
-		{"DELETE", "/members?clientId=a&clientId=.", ``, "400 invalid_request clientId[1]"},
+		{"DELETE", "/members?clientId=a&clientId=.", ``, "400 invalid_request clientId"},
+		{"DELETE", "/members?clientId=", ``, "400 invalid_request clientId"},
 		{"GET", "/members?limit=501", ``, "400 invalid_request limit"},
 		{"GET", "?include=members", ``, "400 invalid_request include"},
 	} {

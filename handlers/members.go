@@ -113,7 +113,7 @@ func (h *Handlers) AddMembers(w http.ResponseWriter, r *http.Request, caller mod
 //	@Router		/v1/conversations/{id}/members [delete]
 func (h *Handlers) RemoveMembers(w http.ResponseWriter, r *http.Request, caller model.Caller) error {
 	p := query(r)
-	clients := p.many("clientId")
+	clients := p.clients("clientId")
 	if err := p.done(); err != nil {
 		return err
 	}

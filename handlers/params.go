@@ -58,16 +58,18 @@ func (p *params) fail(name, format string, args ...any) {
 
 // text is a parameter as it was sent; given is false when it was not.
 func (p *params) text(name string) (value string, given bool) {
+	value = p.once(name)
+	p.checkText(name, value)
+	return value, len(p.values[name]) > 0
+}
+
+// once is a parameter whose characters nobody minds; empty when it was not sent.
+func (p *params) once(name string) string {
 	p.known[name] = true
-	values := p.values[name]
-	if len(values) == 0 {
-		return "", false
-	}
-	if len(values) > 1 {
+	if len(p.values[name]) > 1 {
 		p.fail(name, "must not be repeated")
 	}
-	p.checkText(name, values[0])
-	return values[0], true
+	return p.values.Get(name)
 }
 
 func (p *params) checkText(name, value string) {
@@ -79,13 +81,16 @@ func (p *params) checkText(name, value string) {
 	}
 }
 
-// many is a parameter that may be repeated.
-func (p *params) many(name string) []string {
+// clients is a client id that may be repeated. What is wrong with one is said of the parameter, which has no places to count.
+func (p *params) clients(name string) []string {
 	p.known[name] = true
-	for _, v := range p.values[name] {
-		p.checkText(name, v)
+	ids := p.values[name]
+	for _, id := range ids {
+		if err := model.ValidClientID(id); err != nil {
+			p.fail(name, "%q %v", clip(id), err)
+		}
 	}
-	return p.values[name]
+	return ids
 }
 
 // integer is a number from least to most, or def when it was not given.

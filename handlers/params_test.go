@@ -32,6 +32,7 @@ func TestParams(t *testing.T) {
 		{"Limit=1", "Limit"},
 		{"x=1", "x"},
 		{"=1", ""},
+		{"clientId=", "clientId"},
 		{"clientId=%00", "clientId"},
 		{"clientId=a&clientId=%ff", "clientId"},
 		{"cursor=abc", "invalid_cursor"},
@@ -45,7 +46,7 @@ func TestParams(t *testing.T) {
 		p.boolean("online")
 		p.oneOf("dir", "down", "up", "down")
 		p.time("at")
-		p.many("clientId")
+		p.clients("clientId")
 		var place string
 		p.cursor("list", &place)
 		err := p.done()
@@ -63,8 +64,8 @@ func TestParams(t *testing.T) {
 		}
 	}
 	p := query(httptest.NewRequest("GET", "/?clientId=%C3%A9&clientId=a%2Fb", nil))
-	if got := p.many("clientId"); !slices.Equal(got, []string{"é", "a/b"}) || p.done() != nil {
-		t.Errorf("many = %q, %v", got, p.done())
+	if got := p.clients("clientId"); !slices.Equal(got, []string{"é", "a/b"}) || p.done() != nil {
+		t.Errorf("clients = %q, %v", got, p.done())
 	}
 }
 

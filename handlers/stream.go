@@ -95,7 +95,7 @@ func streamRequest(r *http.Request) (chat.StreamRequest, error) {
 		p.fail("tag", "must be 1 to 64 characters, none of them a control character")
 	}
 	q.Reopen = p.boolean("reopen")
-	q.Position = p.values.Get("lastEventId") // garbage is answered on the stream, by a reset
+	q.Position = p.once("lastEventId") // garbage is answered on the stream, by a reset
 	q.OfflineMessages = p.oneOf("offline", "counts", "counts", "messages") == "messages"
 	q.AckClient = p.oneOf("ack", "auto", "auto", "client") == "client"
 	q.Heartbeat = p.integer("heartbeat", 15, 5, 60)

@@ -82,7 +82,7 @@ func TestHeartbeat(t *testing.T) {
 	if !ready.Resumed || ready.HeartbeatSeconds != 5 {
 		t.Errorf("resumed behind a ping: %+v", ready)
 	}
-	for _, bad := range []string{"heartbeat=4", "heartbeat=61", "heartbeat=x", "session=a%20b", "session=", "offline=some", "ack=perhaps", "reopen=maybe"} {
+	for _, bad := range []string{"heartbeat=4", "heartbeat=61", "heartbeat=x", "session=a%20b", "session=", "offline=some", "ack=perhaps", "reopen=maybe", "lastEventId=a&lastEventId=b"} {
 		if a := here.As("Jerry").Do(t, "GET", "/v1/events?"+bad, nil); a.Status != 400 || a.Code() != "invalid_request" {
 			t.Errorf("%s: %s", bad, a)
 		}
