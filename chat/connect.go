@@ -129,7 +129,8 @@ func (s *Service) logIn(ctx context.Context, caller model.Caller, q StreamReques
 	if tag, away, ok := s.sessions.has(sessionKey{caller.Client, q.Session}); ok && away < soon {
 		return LoginResult{Outcome: model.Reconnected, Tag: tag, Away: away, AsOf: asOf}, nil
 	}
-	return s.logins.Do(ctx, login{
+	// Who leaves meanwhile is logged in all the same: the answer is waited for, so that the session is then lost in order.
+	return s.logins.Do(context.WithoutCancel(ctx), login{
 		caller: caller, remote: q.RemoteAddr, anonymous: anonymous,
 		Login: model.Login{Session: q.Session, Tag: q.Tag, Reopen: q.Reopen},
 	})
