@@ -202,9 +202,16 @@ func TestUniqueKeyFollowsTheMembers(t *testing.T) {
 	if id, _ := find("Tom", "Jerry"); id != second {
 		t.Errorf("the set is held by %s, want %s, which had it first", id, second)
 	}
-	k.remove(client("Tom"), pair, "Jerry") // Tom alone: free
-	if id, _ := find("Tom"); id != pair {
-		t.Errorf("Tom alone is held by %s, want %s", id, pair)
+	k.remove(client("Tom"), three, "Mary") // that set has another as well
+	for id, want := range map[string]bool{pair: false, three: false, second: true} {
+		c, err := k.Store.Conversation(t.Context(), client("Tom"), id, false)
+		if err != nil || c.Unique != want {
+			t.Errorf("conversation %s is unique: %v, %v, want %v", id, c.Unique, err, want)
+		}
+	}
+	k.remove(client("Tom"), pair, "Jerry") // a key once lost does not come back
+	if id, made := find("Tom"); id == pair || !made {
+		t.Errorf("Tom alone is held by %s", id)
 	}
 	k.delete(second)
 	if _, made := find("Tom", "Jerry"); !made {

@@ -175,7 +175,7 @@ func membersChanged(ctx context.Context, tx *repo.Store, c *repo.LockedConversat
 		return err
 	}
 	if holder != "" && holder != c.ID {
-		key = nil // that set has its conversation
+		key = nil // that set has its conversation; this one is an ordinary one from now on
 	}
 	return tx.SetUniqueKey(ctx, c.ID, key)
 }

@@ -327,9 +327,9 @@ func (s *Store) FreeUniqueKey(ctx context.Context, key []byte) error {
 	return nil
 }
 
-// SetUniqueKey gives a conversation its key, nil takes it away.
+// SetUniqueKey gives a unique conversation its key. With nil it is unique no longer.
 func (s *Store) SetUniqueKey(ctx context.Context, id string, key []byte) error {
-	const query = `UPDATE conversations SET unique_key = $2 WHERE id = $1`
+	const query = `UPDATE conversations SET unique_key = $2::bytea, is_unique = $2::bytea IS NOT NULL WHERE id = $1`
 	if _, err := s.exec(ctx, query, id, key); err != nil {
 		return fmt.Errorf("set a unique key: %w", err)
 	}

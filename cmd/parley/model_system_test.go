@@ -185,14 +185,14 @@ func (r *room) unread(id string, read int) int {
 
 func setOf(ids []string) string { return strings.Join(sorted(ids), " ") }
 
-// rekey lets the unique key follow the members.
+// rekey lets the unique key follow the members. A key once lost does not come back.
 func (w *world) rekey(r *room) {
 	if !r.unique {
 		return
 	}
 	r.key = ""
 	set := setOf(r.ids())
-	if w.uniqueRoom(set) == nil {
+	if r.unique = w.uniqueRoom(set) == nil; r.unique {
 		r.key = set
 	}
 }
