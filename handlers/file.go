@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	fileStall    = 30 * time.Second // without a byte, in either direction: the client has gone
-	fileTotal    = time.Hour        // for one upload
-	fileUnwanted = time.Second      // for the rest of one that is refused
+	fileStall  = 30 * time.Second // without a byte, in either direction: the client has gone
+	fileTotal  = time.Hour        // for one upload
+	fileRefuse = 10 * time.Second // for the rest of one that is refused
+	fileRest   = time.Second      // likewise, without a byte
 	// fileWrapping is how much longer than its file the body of a form may be.
 	fileWrapping = 64 << 10
 	// mostRanges keeps one request from making many of an S3 store.
@@ -37,7 +38,9 @@ const (
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/files [post]
 func (h *Handlers) UploadFile(w http.ResponseWriter, r *http.Request, caller model.Caller) error {
-	body := &uploadBody{r: r.Body, conn: http.NewResponseController(w), end: time.Now().Add(fileTotal)}
+	body := &uploadBody{
+		r: r.Body, conn: http.NewResponseController(w), end: time.Now().Add(fileTotal), awaited: r.Header.Get("Expect") == "",
+	}
 	n, err := h.newFile(r, body)
 	var f *model.StoredFile
 	if err == nil {
@@ -165,12 +168,14 @@ func (c *capped) Read(b []byte) (int, error) {
 
 // uploadBody reads the body of an upload, and gives a client up that stalls.
 type uploadBody struct {
-	r    io.Reader
-	conn *http.ResponseController
-	end  time.Time
+	r       io.Reader
+	conn    *http.ResponseController
+	end     time.Time
+	awaited bool // the client is sending: it does not wait to be asked, or has been
 }
 
 func (u *uploadBody) Read(b []byte) (int, error) {
+	u.awaited = true
 	deadline := time.Now().Add(fileStall)
 	if deadline.After(u.end) {
 		deadline = u.end
@@ -186,8 +191,22 @@ func (u *uploadBody) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// giveUp bounds how long net/http waits for the end of a body that nobody wants before it answers.
-func (u *uploadBody) giveUp() { _ = u.conn.SetReadDeadline(time.Now().Add(fileUnwanted)) }
+// giveUp takes for a while what nobody wants: most clients, browsers among them, hear why
+// an upload is refused only when they have sent all of it.
+func (u *uploadBody) giveUp() {
+	end, b := time.Now().Add(fileRefuse), make([]byte, 32<<10)
+	for u.awaited && time.Now().Before(end) {
+		_ = u.conn.SetReadDeadline(time.Now().Add(fileRest))
+		switch _, err := u.r.Read(b); {
+		case err == io.EOF:
+			u.rest()
+			return
+		case err != nil:
+			end = time.Now()
+		}
+	}
+	_ = u.conn.SetReadDeadline(time.Now()) // net/http would wait for some more before it answers
+}
 
 // rest lifts the deadline: the connection is watched for its end also while nothing is read.
 func (u *uploadBody) rest() { _ = u.conn.SetReadDeadline(time.Time{}) }
@@ -220,10 +239,7 @@ func (h *Handlers) File(w http.ResponseWriter, r *http.Request, caller model.Cal
 		return err
 	}
 	defer blob.Close()
-	if strings.Count(r.Header.Get("Range"), ",") >= mostRanges {
-		r = r.Clone(r.Context())
-		r.Header.Del("Range") // to send all of it is always right
-	}
+	r = withRange(r, row.Size)
 	source := &notedReader{ReadSeeker: blob}
 	d := &download{ResponseWriter: w, conn: http.NewResponseController(w)}
 	headers := fileHeaders(row, keyed)
@@ -248,6 +264,22 @@ func (h *Handlers) File(w http.ResponseWriter, r *http.Request, caller model.Cal
 	}
 	d.finish()
 	return nil
+}
+
+// withRange is the request as http.ServeContent takes it rightly: it refuses units it does
+// not know, which are to be ignored, and takes the last 0 bytes for a part.
+func withRange(r *http.Request, size int64) *http.Request {
+	given := r.Header.Get("Range")
+	known := strings.HasPrefix(given, "bytes=") && strings.Count(given, ",") < mostRanges
+	if given == "" || known && given != "bytes=-0" {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.Header.Del("Range") // to send all of it is always right
+	if known {
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", size))
+	}
+	return r
 }
 
 // fileHeaders describe a file to browsers, which must neither guess what it is nor run it.

@@ -212,6 +212,8 @@ func TestDownloadOfParts(t *testing.T) {
 		{"Range", "bytes=9-999", "206 hij"},
 		{"Range", "bytes=12-", "416 range_not_satisfiable"},
 		{"Range", "bytes=x", "416 range_not_satisfiable"},
+		{"Range", "bytes=-0", "416 range_not_satisfiable"},
+		{"Range", "pages=1-2", "200 \x00\x01abcdefghij"},
 		{"Range", "bytes=0-0" + strings.Repeat(",2-2", 20), "200 \x00\x01abcdefghij"},
 		{"If-None-Match", etag, "304 "},
 		{"If-None-Match", `"other"`, "200 \x00\x01abcdefghij"},
@@ -380,6 +382,36 @@ func TestTooLargeIsToldAtOnce(t *testing.T) {
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || res.StatusCode != 413 {
 		t.Errorf("answered %v, %v", res, err)
+	}
+}
+
+// Who sends all of it before he listens hears it too; the server takes what it does not want.
+func TestTooLargeIsToldToWhoSendsFirst(t *testing.T) {
+	t.Parallel()
+	s := newFileSite(t)
+	const size = 32 << 20 // more than connections hold by themselves
+	head := fmt.Sprintf("Content-Length: %d\r\n\r\n", size)
+	for name, begin := range map[string]string{
+		"known at once":   "Content-Type: text/plain\r\n" + head,
+		"of a wrong type": "Content-Type: multipart/mixed; boundary=x\r\n" + head,
+		"known later":     fmt.Sprintf("Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", size),
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		r := httptest.NewRequest("POST", "/v1/files", nil)
+		as(t, r, "Tom")
+		fmt.Fprintf(conn, "POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s", r.Header.Get("Authorization"), begin)
+		if _, err := conn.Write(make([]byte, size)); err != nil {
+			t.Errorf("%s: cut off while sending: %v", name, err)
+			continue
+		}
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != 413 && res.StatusCode != 415 {
+			t.Errorf("%s: answered %v, %v", name, res, err)
+		}
 	}
 }
 
