@@ -29,7 +29,7 @@ func TestLegacyCodes(t *testing.T) {
 		t.Fatal("docs/LEANCLOUD.md has no section on error codes")
 	}
 	rows := make(map[int]string)
-	for _, m := range regexp.MustCompile(`(?m)^\| (\d+) \| (.+) \|$`).FindAllStringSubmatch(table, -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| (\\d+) \\| (?:`[A-Z_]+`|–) \\| (.+) \\|$").FindAllStringSubmatch(table, -1) {
 		n, _ := strconv.Atoi(m[1])
 		rows[n] = m[2]
 	}
@@ -56,6 +56,48 @@ func TestLegacyCodes(t *testing.T) {
 	for _, code := range model.Codes() {
 		if p, _ := model.ProblemOf(code); p.Legacy != 0 && !strings.Contains(rows[p.Legacy], "`"+string(code)+"`") {
 			t.Errorf("%s carries %d, but the table does not say so: %q", code, p.Legacy, rows[p.Legacy])
+		}
+	}
+}
+
+// legacyNames are what else of that system a program may be written with: events, fields of
+// conversations and messages, options, what its SDKs and its REST calls are named, hooks.
+const legacyNames = `
+	MESSAGE MESSAGE_UPDATE MESSAGE_RECALL INVITED KICKED MEMBERS_JOINED MEMBERS_LEFT CONVERSATION_INFO_UPDATED INFO_UPDATED
+	UNREAD_MESSAGES_COUNT_UPDATE LAST_DELIVERED_AT_UPDATE LAST_READ_AT_UPDATE CONFLICT MEMBER_INFO_UPDATED MUTED UNMUTED
+	MEMBERS_MUTED MEMBERS_UNMUTED BLOCKED UNBLOCKED MEMBERS_BLOCKED MEMBERS_UNBLOCKED DISCONNECT OFFLINE ONLINE SCHEDULE RETRY RECONNECT
+	objectId name attr c m mu lm tr sys unique uniqueId createdAt updatedAt temporaryTTL expiredAt memberInfoTable
+	unreadMessagesCount unreadMessagesMentioned lastDeliveredAt lastReadAt lastMessage
+	_lctext _lcattrs _lcfile _lcloc objId metaData from timestamp msg-id mention_all mention_client_ids mentioned patchedTimestamp
+	deliveredAt readAt ack-at from-ip is-conv is-room data
+	transient receipt will no_sync push_data pushData priority from_client to_clients valid_till client_ids isReconnect
+	msgid till_msgid till_timestamp include_start include_stop reversed
+	startTime startMessageId startClosed endTime endMessageId endClosed direction beforeTime afterMessageId
+	signatureFactory conversationSignatureFactory clientId sessionToken nonce
+	createIMClient createConversation createChatRoom createTemporaryConversation getConversation getQuery queryMessages createMessagesIterator
+	equalTo notEqualTo greaterThan greaterThanOrEqualTo lessThan lessThanOrEqualTo containedIn notContainedIn containsAll containsMembers
+	withMembers exists doesNotExist matches startsWith contains endsWith sizeEqualTo addAscending addDescending compact withLastMessagesRefreshed
+	/chatrooms /service-conversations /all-conversations /broadcasts /clients/check-online /clients/{id}/unread-count /clients/{id}/kick
+	/clients/{id}/service-conversations /clients/sign /stats /clients/{id}/messages online_user_count user_count_today
+	_conversationStart _conversationStarted _conversationAdd _conversationAdded _conversationRemove _conversationRemoved _conversationUpdate
+	_messageReceived _messageSent _messageUpdate _receiversOffline _clientOnline _clientOffline _rtmClientSign _SysMessage _Conversation _User`
+
+// TestLegacyNames: each of them stands somewhere on the page, by itself or with its method.
+func TestLegacyNames(t *testing.T) {
+	page, err := os.ReadFile("../../docs/LEANCLOUD.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(map[string]bool)
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(string(page), -1) {
+		_, path, _ := strings.Cut(m[1], " ")
+		word, _, _ := strings.Cut(m[1], ":")
+		_, method, _ := strings.Cut(m[1], ".")
+		said[m[1]], said[path], said[word], said[method] = true, true, true, true
+	}
+	for _, name := range strings.Fields(legacyNames) {
+		if !said[name] {
+			t.Errorf("nothing says what became of %s", name)
 		}
 	}
 }
