@@ -317,3 +317,39 @@ func TestGreatestGrant(t *testing.T) {
 		t.Errorf("%d %.300s", status, answer)
 	}
 }
+
+// TestKindsPage runs the examples of the page about kinds of conversations.
+func TestKindsPage(t *testing.T) {
+	t.Parallel()
+	tool(t, "curl", "which the examples call")
+	env := onDatabase(t)
+	env["PARLEY_JWT_SECRETS"] = longSecret
+	p := start(t, env)
+	mint := func(flag string) string {
+		var out, errs strings.Builder
+		if code := run(t.Context(), []string{"token", flag}, environment(env), &out, &errs); code != 0 {
+			t.Fatal(errs.String())
+		}
+		return strings.TrimSpace(out.String())
+	}
+	says := [][]string{{`event: ready`, `{"succeeded":["Jerry"],"failed":[],"memberCount":0}`, `"text":"a gift"`, `{"count":1}`}, {`"text":"up"}],"next":null}`}}
+	blocks := blocksOf(t, "../../docs/KINDS.md")
+	if len(blocks) != len(says) {
+		t.Fatalf("the page has %d examples, want %d", len(blocks), len(says))
+	}
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, ".curlrc"), []byte("fail-with-body\nmax-time = 20\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range blocks {
+		cmd := exec.CommandContext(t.Context(), "bash", "-ec", "trap 'kill $(jobs -p) || true' EXIT\n"+b.text)
+		cmd.Env = append(os.Environ(), "CURL_HOME="+home, "URL="+p.url, "JSON=Content-Type: application/json",
+			"TOM="+mint("--client=Tom"), "JERRY="+mint("--client=Jerry"), "SERVER="+mint("--server"))
+		out, err := cmd.CombinedOutput()
+		for _, want := range says[i] {
+			if err != nil || !strings.Contains(string(out), want) {
+				t.Errorf("%v, want %s\n%s\n%s", err, want, b.text, out)
+			}
+		}
+	}
+}
