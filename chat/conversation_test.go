@@ -115,7 +115,7 @@ func TestCreateEvents(t *testing.T) {
 		want    map[string][]string
 	}{
 		{"with others", client("Tom"), []string{"Jerry", "Tom", "Mary", "Jerry"}, map[string][]string{
-			"Jerry": {"invited [Jerry,Mary,Tom] by Tom"}, "Mary": {"invited [Jerry,Mary,Tom] by Tom"}}},
+			"Jerry": {"invited [Tom,Jerry,Mary] by Tom"}, "Mary": {"invited [Tom,Jerry,Mary] by Tom"}}},
 		{"alone", client("Tom"), nil, map[string][]string{}},
 		{"by the system", system, []string{"Tom"}, map[string][]string{"Tom": {"invited [Tom]"}}},
 		{"by the system, empty", system, nil, map[string][]string{}},

@@ -90,11 +90,11 @@ func TestMemberEvents(t *testing.T) {
 	}{
 		{"add", func(id string) { k.add(client("Tom"), id, "Mary", "William") }, map[string][]string{
 			"Tom": {"members_joined Mary,William by Tom"}, "Jerry": {"members_joined Mary,William by Tom"},
-			"Mary":    {"invited [Jerry,Mary,Tom,William] by Tom"},
-			"William": {"invited [Jerry,Mary,Tom,William] by Tom"}}},
+			"Mary":    {"invited [Tom,Jerry,Mary,William] by Tom"},
+			"William": {"invited [Tom,Jerry,Mary,William] by Tom"}}},
 		{"add whom is there", func(id string) { k.add(client("Tom"), id, "Jerry") }, map[string][]string{}},
 		{"add one who is there and one who is not", func(id string) { k.add(client("Tom"), id, "Jerry", "Mary") }, map[string][]string{
-			"Tom": {"members_joined Mary by Tom"}, "Jerry": {"members_joined Mary by Tom"}, "Mary": {"invited [Jerry,Mary,Tom] by Tom"}}},
+			"Tom": {"members_joined Mary by Tom"}, "Jerry": {"members_joined Mary by Tom"}, "Mary": {"invited [Tom,Jerry,Mary] by Tom"}}},
 		{"join", func(id string) { k.add(client("William"), id, "William") }, map[string][]string{
 			"Tom": {"members_joined William by William"}, "Jerry": {"members_joined William by William"},
 			"William": {"members_joined William by William"}}},
@@ -106,12 +106,12 @@ func TestMemberEvents(t *testing.T) {
 			"Tom": {"members_left Jerry,Tom by Tom"}, "Jerry": {"kicked by Tom"}}},
 		{"kick a stranger", func(id string) { k.remove(client("Tom"), id, "Mary") }, map[string][]string{}},
 		{"server adds", func(id string) { k.add(system, id, "Mary") }, map[string][]string{
-			"Tom": {"members_joined Mary"}, "Jerry": {"members_joined Mary"}, "Mary": {"invited [Jerry,Mary,Tom]"}}},
+			"Tom": {"members_joined Mary"}, "Jerry": {"members_joined Mary"}, "Mary": {"invited [Tom,Jerry,Mary]"}}},
 		{"server adds for a stranger", func(id string) { k.add(serverAs("William"), id, "Mary") }, map[string][]string{
-			"Tom": {"members_joined Mary by William"}, "Jerry": {"members_joined Mary by William"}, "Mary": {"invited [Jerry,Mary,Tom] by William"}}},
+			"Tom": {"members_joined Mary by William"}, "Jerry": {"members_joined Mary by William"}, "Mary": {"invited [Tom,Jerry,Mary] by William"}}},
 		{"server joins for one and adds another", func(id string) { k.add(serverAs("William"), id, "Mary", "William") }, map[string][]string{
 			"Tom": {"members_joined Mary,William by William"}, "Jerry": {"members_joined Mary,William by William"},
-			"Mary": {"invited [Jerry,Mary,Tom,William] by William"}, "William": {"members_joined Mary,William by William"}}},
+			"Mary": {"invited [Tom,Jerry,Mary,William] by William"}, "William": {"members_joined Mary,William by William"}}},
 		{"server kicks", func(id string) { k.remove(system, id, "Tom") }, map[string][]string{
 			"Tom": {"kicked"}, "Jerry": {"members_left Tom"}}},
 		{"server kicks all", func(id string) { k.remove(system, id, "Tom", "Jerry") }, map[string][]string{
@@ -161,7 +161,7 @@ func TestWhatIsKeptOfAStay(t *testing.T) {
 	k.remove(client("Jerry"), id, "Jerry")
 	k.update(client("Tom"), id, `"four"`, "")
 	want := []string{
-		`conversation_info_updated by Tom {"name":"one"}`, "kicked by Tom", "invited [Jerry,Tom] by Tom",
+		`conversation_info_updated by Tom {"name":"one"}`, "kicked by Tom", "invited [Tom,Jerry] by Tom",
 		`conversation_info_updated by Tom {"name":"three"}`, "members_left Jerry by Jerry",
 	}
 	if diff := cmp.Diff(want, k.heard(start, "Jerry")["Jerry"]); diff != "" {

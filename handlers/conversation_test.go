@@ -141,7 +141,7 @@ func TestCreateConversation(t *testing.T) {
 		t.Fatalf("%s, Location %q", r.outcome(), r.Header.Get("Location"))
 	}
 	at := r.body["createdAt"].(string)
-	want := `{"id":"` + r.body["id"].(string) + `","kind":"ordinary","name":"<n>","creator":"Tom","members":["Jerry","Tom"],"memberCount":2,` +
+	want := `{"id":"` + r.body["id"].(string) + `","kind":"ordinary","name":"<n>","creator":"Tom","members":["Tom","Jerry"],"memberCount":2,` +
 		`"attributes":{"a":{"b":1.50}},"visibility":"unlisted","unique":false,"createdAt":"` + at + `","updatedAt":"` + at + `",` +
 		`"lastMessageAt":null,"lastMessage":null,"expiresAt":null,"muted":false,"role":"owner","unreadMessagesCount":0,` +
 		`"unreadMessagesMentioned":false,"lastDeliveredAt":null,"lastReadAt":null}`

@@ -39,14 +39,14 @@ const (
 		SELECT sent_at FROM messages WHERE conversation_id = u.id AND seq = p.delivered) END,
 	l.seq, l.sender, l.sent_at, l.type, l.custom_type, l.content, l.idem_key, l.updated_at, l.recalled_at, l.moderated`
 
-	// p is who the members are, and how far the other of two has read and received; l the last message.
+	// p is who the members are, in the order of their joining and the creator first, and how far the other of two has read and received; l the last message.
 	seenDetails = `
 	LEFT JOIN LATERAL (
 		SELECT array_agg(i.client_id) AS ids, max(i.read_seq) FILTER (WHERE i.client_id <> u.client_id) AS read,
 		       max(i.delivered_seq) FILTER (WHERE i.client_id <> u.client_id) AS delivered FROM (
 			SELECT client_id, read_seq, delivered_seq FROM members
 			WHERE u.inside AND u.kind IN (1, 4) AND ($3 OR u.member_count = 2) AND conversation_id = u.id
-			ORDER BY client_id
+			ORDER BY joined_at, client_id IS DISTINCT FROM u.creator, client_id
 		) i
 	) p ON true
 	LEFT JOIN LATERAL (

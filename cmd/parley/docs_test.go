@@ -230,7 +230,7 @@ func TestAuthPage(t *testing.T) {
 		w.env = append(w.env, name+"="+printed[i])
 	}
 	out := w.shell(script.String())
-	for _, want := range []string{`"members":["Jerry","Tom"]`, `"items":[`, `"succeeded":["Mary"]`, `"succeeded":["Eve","Bob"]`, "event: ready"} {
+	for _, want := range []string{`"members":["Tom","Jerry"]`, `"items":[`, `"succeeded":["Mary"]`, `"succeeded":["Eve","Bob"]`, "event: ready"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%s is not in what the commands print:\n%s", want, out)
 		}
