@@ -28,7 +28,7 @@ func (s *server) demo() []*route {
 		return nil
 	}
 	index := string(web.Page["index.html"])
-	list := []*route{get("/page/{file}", demoFiles())}
+	list := []*route{get(`/page/{file:[a-z]+\.[a-z]+}`, demoFiles())}
 	if s.cfg.Demo.Token != nil {
 		index = strings.Replace(index, `data-sign-in="token"`, `data-sign-in="name"`, 1)
 		list = append(list, post("/page/token", unlimited, public(s.demoToken)))

@@ -59,7 +59,7 @@ function bubble(entry, joined, context, actions) {
   const mentioned = message.mentioned && !own
   const said = el('div', { class: 'said' },
     joined || own ? hidden((own ? t('You') : from) + ': ') : el('bdi', { class: 'from' }, from),
-    el('div', { class: 'bubble' }, ...content(entry, context), meta(entry, own, context.conversation)))
+    el('div', { class: message instanceof FileMessage || message instanceof LocationMessage ? 'bubble stacked' : 'bubble' }, ...content(entry, context), meta(entry, own, context.conversation)))
   return el('div', { class: ['talk', own ? 'own' : '', joined ? 'joined' : '', mentioned ? 'mentioned' : ''].join(' ').trim() },
     !own && (joined ? el('span', { class: 'avatar-gap' }) : avatar(from)), said,
     message.id && iconButton('more', t('actions'), { class: 'icon-button actions', testid: 'actions', tabindex: '-1', 'aria-haspopup': 'menu', onclick: (e) => actions.menu(entry, e.currentTarget) }),

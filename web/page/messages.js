@@ -5,8 +5,8 @@ import { arrange, el, soon } from './dom.js'
 import { draw, signature } from './bubble.js'
 import { t } from './strings.js'
 
-const MOST = 240 // rows on the page
-const STEP = 80
+const MOST = 160 // rows on the page
+const STEP = 32
 const NEAR = 1200 // pixels from an edge at which more rows are put there
 const BOTTOM = 48
 
@@ -39,6 +39,8 @@ export class MessagesView {
     this.list.replaceChildren()
     this.toBottom.hidden = true
   }
+  // How a row looks depends on the one before it: while that is not here the first one waits.
+  get _first() { return this.timeline.loaded && !this.timeline.complete ? 1 : 0 }
   get atBottom() { return !!this.timeline && this.stick }
 
   /** To the newest message. */
@@ -55,13 +57,13 @@ export class MessagesView {
     const fresh = Math.max(0, n - this.known)
     if (this.stick) {
       this.end = n
-      this.start = Math.max(0, n - MOST)
+      this.start = Math.min(n, Math.max(this._first, n - MOST))
       this.missed = 0
     } else {
       this.missed += fresh
       if (this.end >= this.known && n - this.start <= MOST + STEP) this.end = n
       this.end = Math.min(this.end, n)
-      this.start = Math.min(this.start, this.end)
+      this.start = Math.max(Math.min(this.start, this.end), Math.min(this._first, this.end))
     }
     this.known = n
     this._draw()
@@ -119,9 +121,9 @@ export class MessagesView {
     }
   }
   _up() {
-    if (this.start > 0) {
+    if (this.start > this._first) {
       if (this.stick) return // all of it is on the page, or little is
-      this.start = Math.max(0, this.start - STEP)
+      this.start = Math.max(this._first, this.start - STEP)
       this.end = Math.min(this.end, this.start + MOST)
       this._draw()
     } else if (this.timeline.loaded && !this.timeline.complete && !this.failed) {

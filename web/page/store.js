@@ -106,7 +106,7 @@ export class Store extends EventEmitter {
 
   timeline(conversation) {
     const { id } = conversation
-    const timeline = this._timelines.get(id) ?? new Timeline(conversation)
+    const timeline = this._timelines.get(id) ?? new Timeline(conversation).on('sent', () => this.add(conversation))
     this._timelines.delete(id)
     this._timelines.set(id, timeline)
     for (const [old, { pending }] of this._timelines) {

@@ -11,7 +11,7 @@ const newer = (a, b) => !b || a instanceof RecalledMessage || (!(b instanceof Re
 
 /**
  * An entry is {key, message}, for what is on its way out also {options, progress, error, preview}, or
- * {key, notice: {text()}, at}. Emits `change`, and `older` (n) when n entries came before all others.
+ * {key, notice: {text()}, at}. Emits `change`, `sent` when one of its own has arrived, and `older` (n) when n entries came before all others.
  */
 export class Timeline extends EventEmitter {
   constructor(conversation) {
@@ -115,6 +115,7 @@ export class Timeline extends EventEmitter {
     try {
       await sent
       this._arrived(entry)
+      this.emit('sent')
     } catch (err) {
       entry.error = err
     }
