@@ -14,6 +14,9 @@ import (
 func greet(w io.Writer, c config, generated bool, addr *net.TCPAddr) {
 	url := c.url(addr)
 	fmt.Fprintf(w, "\nParley is ready at %s\nIts documentation: %s/docs\n", url, url)
+	if c.serveDemo(generated) {
+		fmt.Fprintf(w, "A chat in the browser: %s/\n", url)
+	}
 	if !generated {
 		return
 	}

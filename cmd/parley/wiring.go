@@ -92,10 +92,17 @@ func wire(ctx context.Context, c config, w wiring) (*app, error) {
 // demoTokenLife is how long a token is good for that the page gets; it asks again before that.
 const demoTokenLife = time.Hour
 
-// demoPage is the page at / where it is wanted: with the generated key unless it is switched off. Only
-// with that key, which serves this machine alone, everybody may sign in as anybody.
+// serveDemo reports whether there is a page at /: unless somebody decided, with the generated key.
+func (c *config) serveDemo(generated bool) bool {
+	if c.demo != nil {
+		return *c.demo
+	}
+	return generated
+}
+
+// demoPage is the page at /. Only with the generated key, which serves this machine alone, everybody may sign in as anybody.
 func (c *config) demoPage(generated bool) *api.Demo {
-	if c.demo != nil && !*c.demo || c.demo == nil && !generated {
+	if !c.serveDemo(generated) {
 		return nil
 	}
 	if !generated {

@@ -15,6 +15,7 @@ $('#language').addEventListener('change', (event) => setLanguage(event.target.va
 translate(document)
 
 const client = await signIn(followStatus)
+$('#waiting').remove()
 $('#sign-in').hidden = true
 $('#app').hidden = false
 showStatus('connected')
@@ -55,8 +56,9 @@ async function show(chosen) {
   document.body.classList.toggle('one', !!id)
   if (!id) return view.close()
   try {
-    const conversation = store.conversations.get(id) ?? store.rooms.get(id) ?? store.add(await client.getConversation(id))
+    const conversation = store.conversations.get(id) ?? store.rooms.get(id) ?? await store.find(id)
     if (decodeURIComponent(location.hash.slice(1)) !== id) return
+    if (conversation.transient) list.show('rooms')
     const opening = view.open(conversation)
     if (chosen) view.focus()
     await opening

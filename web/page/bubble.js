@@ -26,7 +26,7 @@ export function signature(entry, previous, context) {
   const { message } = entry
   const status = message && statusOf(entry, context.conversation)
   const joined = follows(entry, previous)
-  return [currentLanguage(), startsDay(entry, previous), joined, entry.key === context.firstUnread, context.conversation.members.length > 2,
+  return [currentLanguage(), startsDay(entry, previous), joined, entry.key === context.firstUnread,
     ...(message ? [message.id, message.updatedAt?.getTime(), message instanceof RecalledMessage, status, entry.error?.type, Math.round(entry.progress ?? -1)] : [])].join()
 }
 const startsDay = (entry, previous) => !previous || !sameDay(timeOf(entry), timeOf(previous))

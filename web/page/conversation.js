@@ -2,9 +2,9 @@
 
 import { RecalledMessage, TextMessage } from '/parley.js'
 import { Composer } from './composer.js'
-import { openDetails } from './details.js'
-import { ask, openDialog, openMenu } from './dialog.js'
-import { $, announce, el, soon, toast } from './dom.js'
+import { openDetails, showReceipts } from './details.js'
+import { ask, openMenu } from './dialog.js'
+import { $, announce, soon, toast } from './dom.js'
 import { MessagesView } from './messages.js'
 import { avatar, brief, others, partner, textOf, titleOf } from './people.js'
 import { explain, onLanguage, t } from './strings.js'
@@ -159,7 +159,7 @@ export class ConversationView {
     const items = [
       own && message instanceof TextMessage && { label: t('edit'), testid: 'edit', run: () => this.composer.edit(message) },
       own && { label: t('recall'), testid: 'recall', run: () => this._try(this._recall(message)) },
-      own && conversation.kind === 'ordinary' && { label: t('whoRead'), testid: 'who-read', run: () => this._try(this._whoRead(message)) },
+      own && conversation.kind === 'ordinary' && { label: t('whoRead'), testid: 'who-read', run: () => this._try(showReceipts(conversation, message)) },
       text && navigator.clipboard && { label: t('copyText'), testid: 'copy', run: () => this._try(navigator.clipboard.writeText(text)) },
     ].filter(Boolean)
     if (items.length) openMenu(at, items)
@@ -185,17 +185,9 @@ export class ConversationView {
   async _recall(message) {
     const { conversation, timeline } = this
     timeline.change(await conversation.recall(message))
+    this.composer.focus()
     this.store.add(conversation)
   }
-  async _whoRead(message) {
-    const receipts = await this.conversation.getReceipts(message)
-    const group = (words, list) => el('section', {}, el('h3', {}, `${t(words)} (${list.length})`),
-      el('ul', { role: 'list', class: 'people' }, list.map((r) => el('li', { testid: 'receipt', 'data-client': r.clientId, 'data-read': String(r.read) }, avatar(r.clientId), el('bdi', {}, r.clientId)))))
-    const read = receipts.filter((r) => r.read)
-    const delivered = receipts.filter((r) => r.delivered && !r.read)
-    openDialog({ title: t('whoRead'), testid: 'receipts' }, group('readBy', read), group('deliveredTo', delivered), group('notYet', receipts.filter((r) => !r.delivered && !r.read)))
-  }
-
   // -- details --
 
   _details() {

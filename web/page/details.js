@@ -1,7 +1,7 @@
 // What there is to know of a conversation, and to change: its name, its members, do not disturb, leaving.
 
 import { openDialog } from './dialog.js'
-import { el, iconButton, toast } from './dom.js'
+import { arrange, el, iconButton, toast } from './dom.js'
 import { avatar, namesIn, titleOf } from './people.js'
 import { explain, t } from './strings.js'
 
@@ -9,21 +9,25 @@ import { explain, t } from './strings.js'
 export function openDetails(store, conversation, on) {
   const people = el('ul', { role: 'list', class: 'people' })
   const heading = el('h3')
+  const rows = new Map() // whoever is about to click on one shall find it there
   const draw = () => {
     heading.textContent = conversation.transient ? t('room') : t('nMembers', { n: conversation.memberCount })
-    people.replaceChildren(...conversation.members.map((id) => member(id)))
+    arrange(people, conversation.members.map((id) => {
+      const online = id === store.me || store.online.has(id)
+      const row = rows.get(id)
+      if (row?.online !== online) rows.set(id, { online, node: member(id, online) })
+      return rows.get(id).node
+    }))
   }
-  const act = async (doing, done) => {
-    try {
-      await doing()
-      done?.()
-    } catch (err) { toast(explain(err), true) }
+  // One after the other: the answer to an older one could undo what a newer one shows.
+  let last = Promise.resolve()
+  const act = (doing, done) => last = last.then(doing).then(done).catch((err) => toast(explain(err), true)).then(() => {
     on.changed()
     if (dialog.open) draw()
-  }
+  })
   const editable = conversation.kind === 'ordinary'
-  const member = (id) => el('li', { testid: 'member', 'data-client': id },
-    avatar(id, { online: id === store.me ? true : store.online.has(id) }), el('bdi', { class: 'grow' }, id),
+  const member = (id, online) => el('li', { testid: 'member', 'data-client': id },
+    avatar(id, { online }), el('bdi', { class: 'grow' }, id),
     id === store.me ? el('small', { class: 'quiet' }, t('you'))
       : editable && iconButton('close', t('kickName', { name: id }), { testid: 'kick', onclick: () => act(() => conversation.remove([id])) }))
 
@@ -74,4 +78,18 @@ function disturb(conversation, act) {
   const box = el('input', { type: 'checkbox', testid: 'mute', checked: conversation.muted })
   box.addEventListener('change', () => act(() => (box.checked ? conversation.mute() : conversation.unmute())).then(() => { box.checked = conversation.muted }))
   return el('section', {}, el('label', { class: 'check' }, box, t('mute')))
+}
+
+const ASK_EVERY = 2000
+
+/** Who has read an own message. Nobody tells of that in a group, so it is asked again while one looks. */
+export async function showReceipts(conversation, message) {
+  const lists = el('div', { class: 'sections' })
+  const draw = (receipts) => lists.replaceChildren(...[
+    ['readBy', receipts.filter((r) => r.read)], ['deliveredTo', receipts.filter((r) => r.delivered && !r.read)], ['notYet', receipts.filter((r) => !r.delivered && !r.read)],
+  ].map(([words, list]) => el('section', {}, el('h3', {}, `${t(words)} (${list.length})`), el('ul', { role: 'list', class: 'people' },
+    list.map(({ clientId, read }) => el('li', { testid: 'receipt', 'data-client': clientId, 'data-read': String(read) }, avatar(clientId), el('bdi', {}, clientId)))))))
+  draw(await conversation.getReceipts(message))
+  const timer = setInterval(() => conversation.getReceipts(message).then(draw, () => {}), ASK_EVERY)
+  openDialog({ title: t('whoRead'), testid: 'receipts', onclose: () => clearInterval(timer) }, lists)
 }

@@ -86,7 +86,7 @@ export function openMenu(anchor, items) {
     event.preventDefault()
     event.stopPropagation()
   })
-  document.body.append(menu)
+  anchor.closest('dialog, main').append(menu)
   place(menu, anchor)
   if (anchor.matches('button')) anchor.setAttribute('aria-expanded', 'true')
   document.addEventListener('pointerdown', away, true)

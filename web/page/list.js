@@ -25,6 +25,7 @@ export class ListView {
   }
 
   show(tab) {
+    if (this.tab === tab && tab === 'chats') return
     this.tab = tab
     for (const name of ['chats', 'rooms']) {
       const node = $(`#tab-${name}`)

@@ -80,7 +80,11 @@ export class MessagesView {
       const previous = i > 0 ? this.timeline.at(i - 1) : undefined
       const row = this.rows.get(entry.key) ?? { node: el('li', { class: 'row', testid: 'row', tabindex: '-1' }) }
       const now = signature(entry, previous, this.context)
-      if (row.signature !== now) draw(row.node, entry, previous, this.context, this.actions)
+      if (row.signature !== now) {
+        const focused = row.node.contains(document.activeElement)
+        draw(row.node, entry, previous, this.context, this.actions)
+        if (focused) row.node.focus({ preventScroll: true })
+      }
       row.signature = now
       row.entry = row.node.entry = entry
       rows.set(entry.key, row)

@@ -1,7 +1,7 @@
 // What a signed-in client knows, kept true by the stream: its conversations, the rooms, timelines, who is online.
 // Emits `list`, `presence`, `typing` (conversation), `arrived` (message, conversation), `gone` (conversation, why, by), `invited` (conversation, by), `reset`.
 
-import { EventEmitter, TypedMessage, messageType } from '/parley.js'
+import { EventEmitter, ParleyError, TypedMessage, messageType } from '/parley.js'
 import { soon } from './dom.js'
 import { partner } from './people.js'
 import { t } from './strings.js'
@@ -74,6 +74,12 @@ export class Store extends EventEmitter {
     this._watchSoon()
   }
 
+  /** A conversation that is not in the list, taken into it. */
+  async find(id) {
+    const conversation = await this.client.getConversation(id, true)
+    if (conversation.kind === 'ordinary' && !conversation.members.includes(this.me)) throw new ParleyError('not_a_member')
+    return this.add(conversation)
+  }
   async startWith(name) { return this.add(await this.client.createConversation({ members: [name], unique: true })) }
   async createGroup(name, members) { return this.add(await this.client.createConversation({ name: name || undefined, members })) }
   async createRoom(name) { return this.add(await this.client.createChatRoom({ name })) }
