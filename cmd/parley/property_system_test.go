@@ -27,7 +27,7 @@ func TestRandomOperations(t *testing.T) {
 	nodes := []*systest.Server{
 		systest.Start(t, dsn, "PARLEY_RECONNECT_GRACE=1h"), systest.Start(t, dsn, "PARLEY_RECONNECT_GRACE=1h"),
 	}
-	seed := uint64(number("PARLEY_TEST_SEED", int(time.Now().UnixNano()%1e9)))
+	seed := propertySeed()
 	end := time.Now().Add(time.Duration(number("PARLEY_TEST_SECONDS", 15)) * time.Second)
 	rounds := 0
 	for ; rounds < 2 || time.Now().Before(end); rounds++ {
@@ -43,13 +43,21 @@ func number(name string, otherwise int) int {
 	return otherwise
 }
 
+// propertySeed is that of this run.
+func propertySeed() uint64 {
+	return uint64(number("PARLEY_TEST_SEED", int(time.Now().UnixNano()%1e9)))
+}
+
+// report says how to do it all again when it has gone wrong.
+func (w *world) report(seed uint64) {
+	if w.t.Failed() {
+		w.t.Logf("PARLEY_TEST_SEED=%d does these operations:\n%s", seed, strings.Join(w.ops, "\n"))
+	}
+}
+
 func round(t *testing.T, nodes []*systest.Server, seed uint64) {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), nodes: nodes}
-	defer func() {
-		if t.Failed() {
-			t.Logf("PARLEY_TEST_SEED=%d does these operations:\n%s", seed, strings.Join(w.ops, "\n"))
-		}
-	}()
+	defer w.report(seed)
 	w.populate()
 	defer func() {
 		for _, d := range w.devices() {
