@@ -157,12 +157,22 @@ func (w *world) talks(c *chatroom, p *person, acting *device) {
 	w.tellSeats(c, acting, c.text("message", seq))
 }
 
-// crowd has more said at once than who is away will get, but not so much that who is here could not keep up.
+// crowd has more said at once than who is away will get, but not so much that who is
+// here could not keep up. Somebody who sits there is away.
 func (w *world) crowd() {
 	w.settle()
 	c, p := w.chatroom(), pick(w, w.people)
-	for range replayed + 10 {
-		w.talks(c, p, nil)
+	if d := w.pickDevice(func(d *device) bool { return d.seat != nil }); d != nil {
+		c = d.seat
+		if d.connected {
+			w.breakOff(d)
+		}
+	}
+	for range 2 {
+		for range replayed * 9 / 10 { // two thirds of them not of priority high
+			w.talks(c, p, nil)
+		}
+		w.settle()
 	}
 }
 
@@ -230,5 +240,5 @@ func (w *world) checkChatroom(c *chatroom) {
 		}
 		return nil
 	})
-	w.refused(w.ask(pick(w, w.people).Client, 403, "GET", path, nil), "not_allowed_in_chatroom")
+	w.refused(w.ask(pick(w, w.people).Client, 403, "GET", path, nil), "server_scope_required")
 }

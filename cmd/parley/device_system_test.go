@@ -186,10 +186,13 @@ func (w *world) checkOffline(p *person, frames []systest.Frame, unread map[strin
 
 // cut breaks a connection, whatever is on its way.
 func (w *world) cut() {
-	d := w.pickDevice(func(d *device) bool { return d.connected })
-	if d == nil {
-		return
+	if d := w.pickDevice(func(d *device) bool { return d.connected }); d != nil {
+		w.breakOff(d)
 	}
+}
+
+func (w *world) breakOff(d *device) {
+	w.t.Helper()
 	w.logf("%s: %s is cut", d.owner.ID, d.Session)
 	d.Cut()
 	d.connected = false

@@ -79,7 +79,7 @@ func round(t *testing.T, nodes []*systest.Server, seed uint64) {
 			bag = append(bag, op.do)
 		}
 	}
-	const steps = 200
+	const steps = 160
 	seldom := map[int]func(){} // what takes long is done once a round
 	for _, do := range []func(){w.crowd, w.restart, w.expire} {
 		seldom[w.rng.IntN(steps)] = do

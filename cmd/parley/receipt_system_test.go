@@ -24,7 +24,8 @@ func (w *world) tellRead(r *room, reader string, behind, upto int) {
 		return
 	}
 	for seq := upto; seq > behind; seq-- {
-		if v := r.said[seq-1]; v.receipt && v.from != reader {
+		// Whom the operator speaks for may be no member, and is told nothing.
+		if v := r.said[seq-1]; v.receipt && v.from != reader && r.members[v.from] != nil {
 			w.tell([]string{v.from}, nil, fmt.Sprintf("%s %s %s by %s", readEvent, r.id, v.id, reader))
 			return
 		}

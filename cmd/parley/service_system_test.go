@@ -166,7 +166,7 @@ func (w *world) post() {
 	case toSome:
 		v.to = sorted(idsOf(some(w, w.people)))
 		body["to"] = v.to
-		w.refused(w.ask(p.Client, 400, "POST", path, body), "invalid_request")
+		w.refused(w.ask(p.Client, 403, "POST", path, body), "server_scope_required")
 	case toSubscribers:
 		path = "/v1/conversations/" + s.id + "/broadcasts"
 		w.refused(w.ask(p.Client, 403, "POST", path, body), "server_scope_required")
