@@ -119,6 +119,82 @@ func TestSlowReaders(t *testing.T) {
 	complete(t, append(frames, rest...), 1, n+1)
 }
 
+// A chatroom's reader that cannot keep up loses what is of low priority, and then what is of
+// normal, but nothing of high, nor an edit; the metrics say about how much it lost.
+func TestSlowReaderOfARoom(t *testing.T) {
+	t.Parallel()
+	s := systest.Start(t, repotest.DSN(t))
+	tom, jerry := s.As("Tom"), s.As("Jerry")
+	slow := jerry.Raw(t, "slow", "", "heartbeat", "60")
+	if _, err := slow.Until(time.Now().Add(systest.Patience), func(f systest.Frame) bool { return f.Event == "unread_messages_count_update" }); err != nil {
+		t.Fatal(err)
+	}
+	var room struct{ ID string }
+	tom.Want(t, 201, "POST", "/v1/conversations", systest.Object{"kind": "chatroom"}).Into(t, &room)
+	path := "/v1/conversations/" + room.ID
+	jerry.Want(t, 200, "POST", path+"/members", systest.Object{"clientIds": []string{"Jerry"}}, "Parley-Session", "slow")
+	first := tom.Say(t, room.ID, "to be edited")
+
+	priorities := []string{"high", "low", "normal", "low"}
+	const n = 6000 // far more bytes than the socket holds
+	work := make(chan int)
+	var sending sync.WaitGroup
+	for range 16 {
+		sending.Go(func() {
+			for i := range work {
+				body := systest.Object{"type": "text", "text": strings.Repeat("x", 1000), "priority": priorities[i%len(priorities)]}
+				if a, err := tom.Try(context.Background(), "POST", path+"/messages", body); err != nil || a.Status != 201 {
+					t.Errorf("send: %v, %v", a, err)
+				}
+			}
+		})
+	}
+	for i := range n {
+		work <- i
+	}
+	close(work)
+	sending.Wait()
+	tom.Want(t, 200, "PATCH", path+"/messages/"+first.ID, systest.Object{"type": "text", "text": "edited"})
+	tom.Want(t, 201, "POST", path+"/messages", systest.Object{"type": "text", "text": "the end", "priority": "high"})
+
+	frames, err := slow.Until(time.Now().Add(systest.Patience), func(f systest.Frame) bool { return f.Event == "message" && systest.TextOf(f) == "the end" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, last, edits := map[string]int{}, int64(0), 0
+	for _, f := range frames {
+		var v struct {
+			Message struct {
+				Seq      int64
+				Priority string
+			}
+		}
+		switch f.Event {
+		case "message_update":
+			edits++
+		case "message":
+			f.Into(t, &v)
+			if v.Message.Seq <= last {
+				t.Fatalf("message %d behind %d", v.Message.Seq, last)
+			}
+			last = v.Message.Seq
+			got[v.Message.Priority]++
+		}
+	}
+	if got["high"] != n/4+1 || edits != 1 {
+		t.Errorf("of %d messages of high priority came %d, of one edit %d", n/4+1, got["high"], edits)
+	}
+	lost := map[string]int{"low": n/2 - got["low"], "normal": n/4 + 1 - got[""]}
+	metrics := string(s.Operator().Want(t, 200, "GET", "/metrics", nil).Body)
+	for priority, lost := range lost {
+		var shed int
+		_, line, _ := strings.Cut(metrics, `parley_stream_shed_total{priority="`+priority+`"} `)
+		if _, err := fmt.Sscan(line, &shed); err != nil || shed > 2*lost || shed < lost/2 || lost == 0 {
+			t.Errorf("of %s priority were lost %d, and counted %d, %v", priority, lost, shed, err)
+		}
+	}
+}
+
 // Over HTTP/2 the window of one stream fills; the others on the connection go on.
 func TestSlowStreamOfHTTP2(t *testing.T) {
 	t.Parallel()
