@@ -109,7 +109,7 @@ function inherit(base, init, statics) {
   return Object.assign(Class, { parse: base.parse, validate: base.validate }, statics)
 }
 
-/** A message of any content: a string goes as it is. */
+/** A message of any content: a string goes as it is, an object as JSON. */
 export function Message(content) {
   this.content = content
   this.id = this.cid = this.from = this.seq = this.timestamp = this.updatedAt = this.deliveredAt = undefined
@@ -277,6 +277,7 @@ function encode(message) {
     const bytes = ArrayBuffer.isView(payload) ? new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength) : new Uint8Array(payload)
     return { type: 'binary', data: toBase64(bytes) }
   }
+  if (isPlain(payload) && payload._lctype === undefined) return { type: 'raw', text: JSON.stringify(payload) }
   const { _lctype: type, _lctext: text, _lcattrs: attributes, _lcfile: f, _lcloc: location, ...rest } = payload ?? {}
   const body = { type: type > 0 ? 'custom' : typeName(type), text, attributes, location }
   if (!body.type) throw new TypeError(`a message cannot have the type ${type}`)
@@ -285,9 +286,15 @@ function encode(message) {
   return compact(body)
 }
 
+function fromRaw(text) {
+  try {
+    const content = JSON.parse(text)
+    return isPlain(content) ? content : text
+  } catch { return text }
+}
 /** The content of a message of the server, as LeanCloud's clients know it. */
 function decode(m, absolute) {
-  if (m.type === 'raw') return m.text ?? ''
+  if (m.type === 'raw') return fromRaw(m.text ?? '')
   if (m.type === 'binary') return fromBase64(m.data ?? '')
   const out = { ...(isPlain(m.data) ? m.data : m.data === undefined ? {} : { data: m.data }), _lctype: TYPES[m.type] ?? m.customType }
   if (m.text !== undefined) out._lctext = m.text

@@ -167,6 +167,25 @@ describe('the connection', { concurrency: 6 }, () => {
     assert.equal(refused, 7)
   })
 
+  test('what comes while state is loaded is not lost to it', async (t) => {
+    const { net, jerry, toms, jerrys } = await cuttable(t)
+    await toms.send(new TextMessage('one'))
+    await until('it is counted', () => jerrys.unreadMessagesCount === 1)
+    const during = (what, work) => { net.after = async (asked) => { if (asked === what) { net.after = undefined; await work() } } }
+    const says = async (text) => {
+      const heard = next(jerry, 'message')
+      await toms.send(new TextMessage(text))
+      await heard
+    }
+    during(`GET /v1/conversations/${toms.id}`, () => says('two'))
+    await jerrys.fetch()
+    assert.deepEqual([jerrys.unreadMessagesCount, jerrys.lastMessage.text], [2, 'two'])
+    during(`POST /v1/conversations/${toms.id}/read`, () => says('three'))
+    await jerrys.read()
+    await until('the third is unread', () => jerrys.unreadMessagesCount === 1)
+    assert.equal(jerrys.lastMessage.text, 'three')
+  })
+
   test('a receipt may be faster than the answer to the send', async (t) => {
     const net = network()
     const tom = await login(t, someone('Tom'), { fetch: net.fetch })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Parley, login, network, next, operate, pair, realtime, server, sign, someone, token, until } from './helpers.mjs'
+import { Parley, login, network, next, operate, pair, problem, realtime, server, sign, someone, token, until } from './helpers.mjs'
 
 const { Event, TextMessage, ImageMessage, FileMessage, LocationMessage, TypedMessage, Message, BinaryMessage, File, GeoPoint,
   MessageStatus, MessagePriority, MessageQueryDirection, ConversationQuery, messageType, messageField } = Parley
@@ -59,6 +59,9 @@ describe('the client', { concurrency: 6 }, () => {
     }
     const raw = await arrives(new Message('<raw>'))
     assert.deepEqual([raw.constructor, raw.content], [Message, '<raw>'])
+    const json = await arrives(new Message({ op: 'wave', times: 2 }))
+    assert.deepEqual([json.constructor, json.content], [Message, { op: 'wave', times: 2 }])
+    assert.ok(await arrives(new Message('{"_lctype":-1,"_lctext":"by hand"}')) instanceof TextMessage)
     const bytes = await arrives(new BinaryMessage(new Uint8Array([0, 200, 7])))
     assert.deepEqual([...bytes.buffer], [0, 200, 7])
     const image = new ImageMessage(File.withURL('cat', 'https://example.com/cat.gif', { width: 3 }))
@@ -341,7 +344,7 @@ describe('the client', { concurrency: 6 }, () => {
       signatureFactory: (id) => ({ token: token(id) }),
       conversationSignatureFactory(cid, sub, mem, action) {
         asked.push([cid === undefined, sub, mem.length, action])
-        return { grant: sign({ sub, cid, mem, op: { create: 'create', add: 'invite', remove: 'kick' }[action] }) }
+        return { grant: sign({ sub, cid, mem, op: { create: 'create', add: 'invite', remove: 'kick', history: 'history' }[action] }) }
       },
     })
     const c = await tom.createConversation({ members: ['Bob'] })
@@ -349,6 +352,10 @@ describe('the client', { concurrency: 6 }, () => {
     await c.remove('Mary')
     assert.deepEqual(asked, [[true, tom.id, 2, 'create'], [false, tom.id, 1, 'add'], [false, tom.id, 1, 'remove']])
     assert.deepEqual(seen, ['create', 'invite', 'kick'])
+    // A history that wants a grant says so, and gets it.
+    net.before = (what, init) => (what.endsWith('/messages') && !init.headers['Parley-Grant'] ? problem(403, 'grant_required') : undefined)
+    await c.queryMessages()
+    assert.deepEqual([asked.at(-1), seen.at(-1)], [[false, tom.id, 0, 'history'], 'history'])
   })
 
   test('plugins', async (t) => {
