@@ -19,6 +19,24 @@ async function cuttable(t, options, ...more) {
   return { net, rt, jerry, tom, toms, jerrys }
 }
 
+/** A fetch that holds a stream back until it has said something, and then gives all of it at once. */
+const inOnePiece = (what) => async (url, init) => {
+  const resp = await fetch(url, init)
+  if (!url.includes('/v1/events')) return resp
+  const reader = resp.body.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  while (!text.includes(what)) text += (await reader.read()).value
+  const body = new ReadableStream({
+    start(out) { out.enqueue(text) },
+    async pull(out) {
+      const { done, value } = await reader.read()
+      if (done) out.close()
+      else out.enqueue(value)
+    },
+  })
+  return new Response(body.pipeThrough(new TextEncoderStream()))
+}
+
 // Each has its own people, so they may run side by side.
 describe('the connection', { concurrency: 6 }, () => {
   test('who listens behind the log-in misses nothing of the fresh start', async (t) => {
@@ -40,6 +58,17 @@ describe('the connection', { concurrency: 6 }, () => {
     }
   })
 
+  test('who listens behind the log-in misses nothing, be the chain ever so long and the stream ever so fast', async (t) => {
+    const store = storage()
+    const id = someone('Jerry')
+    const { _storeKey: key } = await login(t, id)
+    store.setItem(key, JSON.stringify({ session: 'another', position: 'garbage' }))
+    let chain = login(t, id, { storage: store, fetch: inOnePiece('event: reset') })
+    for (let i = 0; i < 100; i++) chain = chain.then((c) => c)
+    const [{ reason }] = await chain.then((c) => next(c, 'reset'))
+    assert.equal(reason, 'unknown')
+  })
+
   test('who listens behind the creation of a conversation misses nothing of it', async (t) => {
     const net = network()
     const tom = await login(t, someone('Tom'), { fetch: net.fetch })
@@ -50,7 +79,11 @@ describe('the connection', { concurrency: 6 }, () => {
       const enqueue = tom._enqueue
       tom._enqueue = function (type, ...more) { if (type === 'message') resolve(); return enqueue.call(this, type, ...more) }
     })
-    net.after = (what) => what === 'POST /v1/conversations' && frame
+    net.after = async (what) => {
+      if (what !== 'POST /v1/conversations') return
+      await frame
+      for (let i = 0; i < 3; i++) await operate('GET', '/v1/stats') // who would not wait for it has had the time to ask
+    }
     const toms = await tom.createConversation({ members: [jerry.id] })
     const [message] = await next(toms, 'message')
     assert.equal(message.text, 'I was faster')
@@ -210,10 +243,13 @@ describe('the connection', { concurrency: 6 }, () => {
     const left = [...store.kept]
     jerry._end()
     store.kept.set(...left[0])
+    const fresh = await tom.createConversation({ members: [jerry.id] })
     await toms.send(new TextMessage('meanwhile'))
     const client = await login(t, jerry.id, { storage: store })
     const heard = texts(client)
+    const invited = next(client, 'invited')
     const [[c]] = await next(client, 'unreadmessagescountupdate', ([one]) => one.unreadMessagesCount === 2)
+    assert.equal((await invited)[1].id, fresh.id)
     await until('it is heard', () => heard.length === 1)
     assert.deepEqual(heard, ['meanwhile'])
     assert.deepEqual([client.sessionId, store.kept.size, c.id], [jerry.sessionId, 0, toms.id])
