@@ -21,5 +21,12 @@ func (w *waves) calm(opened int64) {
 		return
 	}
 	w.settled = opened
-	go debug.FreeOSMemory() // it blocks its caller for the whole collection
+	go giveBack()
+}
+
+// giveBack collects garbage twice: the first time pools only part with what they keep, and
+// what has a finalizer only runs it. Each blocks for a whole collection.
+func giveBack() {
+	debug.FreeOSMemory()
+	debug.FreeOSMemory()
 }
