@@ -26,7 +26,7 @@ test: postgres tools ## vet and run all tests with the race detector; installs w
 check: format-check test openapi-check ## everything that has to hold before a commit is merged
 
 .PHONY: bench
-bench: postgres build ## measure; BENCH="--json" and the like are handed on
+bench: postgres build ## measure; BENCH="-count 3 -markdown" and the like are handed on
 	bin/parley-bench $(BENCH)
 
 .PHONY: fuzz

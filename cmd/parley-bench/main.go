@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -58,7 +59,7 @@ func main() {
 }
 
 func run() error {
-	opts, asJSON, err := parseFlags()
+	opts, write, err := parseFlags()
 	if err != nil {
 		return err
 	}
@@ -83,11 +84,7 @@ func run() error {
 		}
 	}
 	r := b.report(context.WithoutCancel(ctx), at, failures)
-	if asJSON {
-		err = r.writeJSON(os.Stdout)
-	} else {
-		r.writeTable(os.Stdout)
-	}
+	err = write(r, os.Stdout)
 	if len(failures) > 0 {
 		err = errors.Join(err, fmt.Errorf("%d of %d scenarios failed", len(failures), len(opts.run)))
 	}
@@ -103,7 +100,8 @@ func (b *bench) runScenario(ctx context.Context, s scenario) error {
 	return s.run(ctx, b)
 }
 
-func parseFlags() (opts options, asJSON bool, err error) {
+// parseFlags reads the command line; write is how the report is to be written.
+func parseFlags() (opts options, write func(report, io.Writer) error, err error) {
 	var all []string
 	for _, s := range scenarios {
 		all = append(all, s.name)
@@ -115,7 +113,8 @@ func parseFlags() (opts options, asJSON bool, err error) {
 	flag.StringVar(&opts.binary, "server", "bin/parley", "the server's program")
 	flag.StringVar(&opts.dir, "dir", os.TempDir(), "where the servers' data folders are made, on a disk worth measuring")
 	flag.BoolVar(&opts.keep, "keep", false, "keep the servers' data folders and logs")
-	flag.BoolVar(&asJSON, "json", false, "write JSON instead of a table")
+	asJSON := flag.Bool("json", false, "write JSON instead of a table")
+	asMarkdown := flag.Bool("markdown", false, "write the tables of docs/PERFORMANCE.md")
 	flag.Usage = usage
 	flag.Parse()
 	opts.sizes = fullSizes
@@ -125,19 +124,25 @@ func parseFlags() (opts options, asJSON bool, err error) {
 	opts.run = strings.Split(*which, ",")
 	for _, name := range opts.run {
 		if !slices.Contains(all, name) {
-			return opts, false, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(all, ", "))
+			return opts, nil, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(all, ", "))
 		}
 	}
 	if opts.count < 1 || opts.window < 100*time.Millisecond || flag.NArg() > 0 {
-		return opts, false, errors.New("-count is at least 1, -window at least 100ms, and there are no arguments beside the flags")
+		return opts, nil, errors.New("-count is at least 1, -window at least 100ms, and there are no arguments beside the flags")
 	}
 	if opts.binary, err = filepath.Abs(opts.binary); err == nil {
 		_, err = os.Stat(opts.binary)
 	}
 	if err != nil {
-		return opts, false, fmt.Errorf("%w: build the server first: go build -o bin/parley ./cmd/parley", err)
+		return opts, nil, fmt.Errorf("%w: build the server first: go build -o bin/parley ./cmd/parley", err)
 	}
-	return opts, asJSON, nil
+	switch {
+	case *asJSON:
+		return opts, report.writeJSON, nil
+	case *asMarkdown:
+		return opts, report.writeMarkdown, nil
+	}
+	return opts, report.writeTable, nil
 }
 
 func usage() {

@@ -60,7 +60,7 @@ func (r report) writeJSON(w io.Writer) error {
 }
 
 // writeTable writes the run for people.
-func (r report) writeTable(w io.Writer) {
+func (r report) writeTable(w io.Writer) error {
 	fmt.Fprintf(w, "\n%s, %d cores, %s, %s, PostgreSQL %s\ncommit %s, %s, %s\n",
 		r.Machine.CPU, r.Machine.Cores, r.Machine.OS, r.Machine.Go, r.Machine.Postgres, r.Commit, r.At.Format(time.RFC3339), r.Command)
 	t := table.NewWriter()
@@ -82,6 +82,42 @@ func (r report) writeTable(w io.Writer) {
 	for _, failure := range r.Failures {
 		fmt.Fprintln(w, "FAILED:", failure)
 	}
+	return nil
+}
+
+// writeMarkdown writes the run as docs/PERFORMANCE.md has it: a table for each scenario.
+func (r report) writeMarkdown(w io.Writer) error {
+	fmt.Fprintf(w, "- Machine: %s, %d cores, %s, %s, PostgreSQL %s.\n- Commit `%s`, %s: `%s`.\n",
+		r.Machine.CPU, r.Machine.Cores, r.Machine.OS, r.Machine.Go, r.Machine.Postgres, r.Commit, r.At.Format(time.DateOnly), r.Command)
+	for _, s := range scenarios {
+		rows := ""
+		for _, m := range r.Measures {
+			if m.Scenario == s.name {
+				rows += m.markdown()
+			}
+		}
+		if rows != "" {
+			fmt.Fprintf(w, "\n### `%s`: %s\n\n| what | measured | bar (beyond) | |\n|---|---|---|---|\n%s", s.name, s.about, rows)
+		}
+	}
+	for _, failure := range r.Failures {
+		fmt.Fprintf(w, "\n**Failed:** %s\n", failure)
+	}
+	return nil
+}
+
+func (m *measure) markdown() string {
+	value := number(m.Median)
+	if m.Unit == "/s" {
+		value += m.Unit
+	} else if m.Unit != "" {
+		value += " " + m.Unit
+	}
+	verdict := m.Verdict
+	if verdict == "missed" {
+		verdict = "**missed**"
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s |\n", m.Name, value, m.Bar, verdict)
 }
 
 // rounds lists the figures that a median was taken of, when there are several.

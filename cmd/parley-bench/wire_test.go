@@ -112,6 +112,23 @@ func TestTally(t *testing.T) {
 	}
 }
 
+func TestMarkdown(t *testing.T) {
+	m := &measure{Scenario: "list", Name: "whole request", Unit: "ms", Rounds: []float64{30, 10, 25}, bar: atMost(20, 8)}
+	m.settle()
+	var out strings.Builder
+	if err := (report{Measures: []*measure{m}, Failures: []string{"idle: no port"}}).writeMarkdown(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\n### `list`: ", "\n| whole request | 25 ms | ≤ 20 (8) | **missed** |\n", "**Failed:** idle: no port"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in %s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "`sends`") {
+		t.Error("a scenario that was not run has a table")
+	}
+}
+
 func TestMeasures(t *testing.T) {
 	for text, v := range map[string]float64{"1,234,568": 1234567.8, "-1,000": -1000, "123": 123.4, "12.3": 12.34, "1.23": 1.234, "0.123": 0.1234, "7": 7} {
 		if got := number(v); got != text {
