@@ -12,7 +12,7 @@ import (
 
 const (
 	allMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
-	allHeaders = "Authorization, Content-Type, Accept, Cache-Control, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, If-Range, " +
+	allHeaders = "Authorization, Content-Type, Accept, Cache-Control, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, " +
 		"Last-Event-ID, Parley-As, Parley-Grant, Parley-Session, Range, X-Request-Id"
 )
 
