@@ -9,7 +9,8 @@ import (
 	"parley/repo"
 )
 
-// AddMembers adds clients to a conversation; one's own id joins. Who is a member
+// AddMembers adds clients to a conversation, or to the subscribers of a service, or
+// takes a seat in a chatroom; one's own id joins. Who is a member
 // already counts as added, and who does not fit fails alone. It fails as a whole with
 // invalid_request, conversation_not_found, not_allowed_in_..., not_a_member and grant_....
 func (s *Service) AddMembers(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
@@ -21,8 +22,6 @@ func (s *Service) AddMembers(ctx context.Context, caller model.Caller, id string
 		return nil, err
 	} else if kind == model.Chatroom {
 		return s.takeSeat(ctx, caller, id, clients)
-	} else if kind == model.Service {
-		return s.subscribe(ctx, caller, id, clients)
 	}
 	var out *model.MembersChange
 	err = s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
@@ -41,7 +40,7 @@ func (s *Service) AddMembers(ctx context.Context, caller model.Caller, id string
 		if err != nil {
 			return nil, err
 		}
-		joining, rest := model.Fit(model.Without(clients, present), c.MemberCount)
+		joining, rest := c.Fit(model.Without(clients, present), c.MemberCount)
 		out = model.NewMembersChange(clients, rest, model.ErrConversationFull(), c.MemberCount+len(joining))
 		if len(joining) == 0 {
 			return nil, nil
@@ -61,6 +60,9 @@ func addMembers(ctx context.Context, tx *repo.Store, c *repo.LockedConversation,
 	}
 	if err := membersChanged(ctx, tx, c, len(joining), nil); err != nil {
 		return nil, err
+	}
+	if c.Kind == model.Service { // nobody is told, but the nodes are
+		return []*model.Event{{Kind: model.EventMembersJoined, Audience: model.ToNobody, ConversationID: c.ID, Joined: joining, At: c.Now}}, nil
 	}
 	actor := c.Caller.Actor()
 	joined, err := event(model.EventMembersJoined, model.ToMembers, c.ID, c.Now,
@@ -82,7 +84,7 @@ func addMembers(ctx context.Context, tx *repo.Store, c *repo.LockedConversation,
 	return events, nil
 }
 
-// RemoveMembers removes clients from a conversation; one's own id quits. Who is no
+// RemoveMembers removes clients from where AddMembers takes them; one's own id quits. Who is no
 // member fails alone. It fails as a whole with invalid_request,
 // conversation_not_found, not_allowed_in_..., not_a_member and grant_....
 func (s *Service) RemoveMembers(ctx context.Context, caller model.Caller, id string, clients []string) (*model.MembersChange, error) {
@@ -94,8 +96,6 @@ func (s *Service) RemoveMembers(ctx context.Context, caller model.Caller, id str
 		return nil, err
 	} else if kind == model.Chatroom {
 		return s.leaveSeat(ctx, caller, id, clients)
-	} else if kind == model.Service {
-		return s.unsubscribe(ctx, caller, id, clients)
 	}
 	var out *model.MembersChange
 	err = s.write(ctx, func(tx *repo.Store) ([]*model.Event, error) {
@@ -131,6 +131,9 @@ func (s *Service) RemoveMembers(ctx context.Context, caller model.Caller, id str
 func removeMembers(ctx context.Context, tx *repo.Store, c *repo.LockedConversation, leaving []string) ([]*model.Event, error) {
 	if err := membersChanged(ctx, tx, c, -len(leaving), leaving); err != nil {
 		return nil, err
+	}
+	if c.Kind == model.Service { // nobody is told, but the nodes are
+		return []*model.Event{{Kind: model.EventMembersLeft, Audience: model.ToNobody, ConversationID: c.ID, Departed: leaving, At: c.Now}}, nil
 	}
 	actor := c.Caller.Actor()
 	self, others := apart(leaving, c.Caller)

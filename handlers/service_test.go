@@ -86,7 +86,7 @@ func TestServiceSubscriptions(t *testing.T) {
 		{"Jerry", "DELETE", members + "?clientId=Tom", "", "403 not_allowed_in_service 4314", ""},
 		{"server", "POST", members, `{"clientIds":["Jerry","Tom","Mary"]}`, "200", `{"succeeded":["Jerry","Tom","Mary"],"failed":[],"memberCount":3}`},
 		{"server", "DELETE", members + "?clientId=Mary&clientId=Nobody", "", "200",
-			`{"succeeded":["Mary"],"failed":[{"clientId":"Nobody","code":"not_a_member","legacyCode":4317,"detail":"this client does not subscribe to the service"}],"memberCount":2}`},
+			`{"succeeded":["Mary"],"failed":[{"clientId":"Nobody","code":"not_a_member","legacyCode":4317,"detail":"this client is not a member of the conversation"}],"memberCount":2}`},
 		{"Mary", "DELETE", members + "?clientId=Mary", "", "200", ""},
 		{"Tom", "GET", members + "/count", "", "200", `{"count":2}`},
 		{"Mary", "GET", members + "/count", "", "200", `{"count":2}`},

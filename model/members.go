@@ -75,20 +75,25 @@ func (s Standing) CheckListMembers() error {
 	return s.checkInside(LegacyMembershipRefused)
 }
 
-// CheckAdd says who may add these clients: any member anybody, and a stranger
-// himself alone. Whether each of them fits is another matter.
+// CheckAdd says who may add these clients: to an ordinary conversation any member
+// anybody, and a stranger himself alone; to a service, where it makes them subscribers,
+// a server token anybody, and whoever sees it himself alone. Whether each of them fits
+// is another matter.
 func (s Standing) CheckAdd(clients []string) error {
-	if err := s.checkMembersChange(); err != nil {
+	if err := s.CheckSee(); err != nil {
 		return err
 	}
-	if s.alone(clients) {
+	switch {
+	case s.Kind == Service && !s.Caller.Server && !s.alone(clients), s.Kind == Chatroom, s.Kind == Temporary:
+		return errNotAllowedIn(s.Kind)
+	case s.Kind == Service, s.alone(clients):
 		return nil
 	}
 	return s.checkInside(LegacyMembershipRefused)
 }
 
-// CheckRemove says who may remove these clients: any member anybody. A stranger
-// may name himself alone, and learns that he is none of them.
+// CheckRemove says who may remove these clients: who may add them. A stranger may name
+// himself alone, and learns that he is none of them.
 func (s Standing) CheckRemove(clients []string) error { return s.CheckAdd(clients) }
 
 // CheckSeat says who may take or leave a chatroom's seat: whoever sees the room, for himself
@@ -141,16 +146,6 @@ func (s Standing) CheckUpdate(creator *string) error {
 	return nil
 }
 
-func (s Standing) checkMembersChange() error {
-	if err := s.CheckSee(); err != nil {
-		return err
-	}
-	if s.Kind != Ordinary { // seats and subscriptions are not taken here
-		return errNotAllowedIn(s.Kind)
-	}
-	return nil
-}
-
 func (s Standing) checkInside(legacy int) error {
 	if !s.Inside() {
 		return ErrNotAMember(legacy)
@@ -167,10 +162,11 @@ func errNotAllowedIn(k Kind) *Error {
 	return NewError(code, "this is not possible in a %s conversation, or not for you", kindNames[k])
 }
 
-// Fit divides those who are to be added by the seats that are left: who comes first is served first.
-func Fit(clients []string, members int) (fit, rest []string) {
+// Fit divides those who are to be added by the places that are left: who comes first is
+// served first. A service has room for all.
+func (s Standing) Fit(clients []string, members int) (fit, rest []string) {
 	free := max(MaxMembers-members, 0)
-	if len(clients) <= free {
+	if s.Kind == Service || len(clients) <= free {
 		return clients, nil
 	}
 	return clients[:free], clients[free:]

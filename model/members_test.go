@@ -89,7 +89,7 @@ func TestFit(t *testing.T) {
 	t.Parallel()
 	ids := []string{"a", "b", "c"}
 	for members, want := range map[int]int{0: 3, 497: 3, 498: 2, 499: 1, 500: 0, 600: 0} {
-		fit, rest := Fit(ids, members)
+		fit, rest := Standing{Kind: Ordinary}.Fit(ids, members)
 		if len(fit) != want || !slices.Equal(slices.Concat(fit, rest), ids) {
 			t.Errorf("Fit(3 ids, %d) = %v, %v; want the first %d", members, fit, rest, want)
 		}

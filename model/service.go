@@ -53,18 +53,6 @@ func CheckValidUntil(given *string, now Time) (Time, error) {
 	return At(t.Time), nil
 }
 
-// CheckSubscribe says who may subscribe or unsubscribe these clients: whoever sees the
-// service himself alone, a server token anybody.
-func (s Standing) CheckSubscribe(clients []string) error {
-	if err := s.CheckSee(); err != nil {
-		return err
-	}
-	if !s.Caller.Server && !s.alone(clients) {
-		return errNotAllowedIn(Service)
-	}
-	return nil
-}
-
 // CheckService fails unless the conversation is a service. field is what named it in the request.
 func (s Standing) CheckService(field string) error {
 	switch {
