@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { snippets } from './documents.mjs'
-import { Parley, server, sign, token, until } from './helpers.mjs'
+import { Parley, operate, server, sign, token, until } from './helpers.mjs'
 
 // What is no JavaScript and so had to be repaired; docs/CLIENT.md lists the same. A
 // repair is needed: the test fails for one that is not.
@@ -62,9 +62,8 @@ async function scene(script) {
   const people = {}
   const realtime = new Realtime()
   const everybody = ['Tom', 'Jerry', 'Mary', 'William', 'Black', 'Bob', 'Harry']
-  for (const name of everybody.filter((n) => ['Tom', 'Jerry'].includes(n) || new RegExp(`\\b${n.toLowerCase()}\\.`).test(script))) {
-    people[name.toLowerCase()] = await new Realtime().createIMClient(name)
-  }
+  const present = everybody.filter((n) => ['Tom', 'Jerry'].includes(n) || new RegExp(`\\b${n.toLowerCase()}\\.`).test(script))
+  await Promise.all(present.map(async (name) => { people[name.toLowerCase()] = await new Realtime().createIMClient(name) }))
   const { tom, jerry } = people
   const members = /last(Delivered|Read)At/.test(script) ? ['Jerry'] : everybody
   const start = async () => {
@@ -153,7 +152,10 @@ async function run(script) {
     }
     assert.deepEqual(wrong, [])
   } finally {
-    for (const rt of s.made) for (const { client } of [...rt._clients.values()]) await client.close().catch(() => {})
+    // Nothing is left unread for the next one to load.
+    const clients = s.made.flatMap((rt) => [...rt._clients.values()].map((c) => c.client))
+    const met = new Set(clients.flatMap((c) => [...c._conversations.keys()]))
+    await Promise.allSettled([...clients.map((c) => c.close()), ...[...met].map((id) => operate('DELETE', `/v1/conversations/${encodeURIComponent(id)}`))])
   }
 }
 
