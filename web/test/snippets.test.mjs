@@ -154,8 +154,9 @@ async function run(script) {
   } finally {
     // Nothing is left unread for the next one to load.
     const clients = s.made.flatMap((rt) => [...rt._clients.values()].map((c) => c.client))
-    const met = new Set(clients.flatMap((c) => [...c._conversations.keys()]))
-    await Promise.allSettled([...clients.map((c) => c.close()), ...[...met].map((id) => operate('DELETE', `/v1/conversations/${encodeURIComponent(id)}`))])
+    const known = new Map(clients.flatMap((c) => [...c._conversations]))
+    const ours = [...known.values()].filter(({ creator }) => clients.some((c) => c.id === creator))
+    await Promise.allSettled([...clients.map((c) => c.close()), ...ours.map(({ id }) => operate('DELETE', `/v1/conversations/${encodeURIComponent(id)}`))])
   }
 }
 
