@@ -46,6 +46,16 @@ func TestPageTomAndJerry(t *testing.T) {
 	tom.await("the answer", "said()", both)
 	jerry.await("the answer, once", "said()", both)
 	tom.await("the link", `at("messages").querySelector("a").href`, "https://example.com/?a=1&b=2")
+
+	// What the server does not take says so, and stays until one has decided.
+	eval[any](t, tom.ctx, `at("input").value = "喵".repeat(3000)`)
+	tom.click("send")
+	tom.await("a message that failed", "lastStatus()", "failed")
+	tom.await("why", `rows().at(-1).innerText.includes("This message is too long.") + text("retry")`, "trueRetry")
+	tom.click("retry")
+	tom.await("the same again", `lastStatus() + rows().length`, "failed3")
+	tom.click("discard")
+	tom.await("what was said before", "said()", both)
 }
 
 // window is a page of the server as one person has it open.
