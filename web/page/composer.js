@@ -136,7 +136,8 @@ export class Composer {
   _typed() {
     this._grow()
     const { conversation, timeline } = this
-    const quiet = !this.input.value || this.editing || conversation.kind !== 'ordinary' || conversation.memberCount > 20 || timeline.pending.length
+    const quiet = !this.input.value || this.editing || conversation.kind !== 'ordinary' || conversation.memberCount > 20 ||
+      timeline.pending.some((entry) => entry.progress !== undefined) // it would wait behind the upload
     if (quiet || Date.now() - (this._saidTyping ?? 0) < TYPING_EVERY) return
     this._saidTyping = Date.now()
     conversation.send(new TypingMessage(), { transient: true, noSync: true }).catch(() => {}) // it does not matter
