@@ -265,15 +265,9 @@ func (h *Hub) recall(s *Stream, after int64) ([]*Frame, bool) {
 	if own, sits := c.seats[s.Session]; sits {
 		seat = &own
 	}
-	h.tail.passed = passed{after: s.shedTo}
 	entries, ok := h.tail.collect(c.id, stays, seat, after)
 	if !ok {
 		return nil, false
-	}
-	if s.dropped.Load() > 0 { // else it has only come back
-		h.Stats.ShedLow.Add(h.tail.passed.low)
-		h.Stats.ShedNormal.Add(h.tail.passed.normal)
-		s.shedTo = h.dispatched
 	}
 	frames := make([]*Frame, 0, len(entries))
 	for _, en := range entries {

@@ -34,9 +34,6 @@ type Stream struct {
 	// Where the stream sits, and at which place of the room; guarded by Hub.mu.
 	room  string // empty: nowhere
 	place int
-	// shedTo is the position up to which is counted what it was not given of a room; likewise. The
-	// count is a little off where a refill brings back what was counted, or drops what was queued.
-	shedTo int64
 
 	// delivered is the position up to which everything was written to the socket.
 	delivered atomic.Int64
@@ -94,7 +91,6 @@ func (s *Stream) push(f *Frame) bool {
 	case f.Position != 0 && f.Position <= s.taken:
 		return false // it began ahead of this node
 	case f.Shed != model.ShedNever && s.sheds(f.Shed):
-		s.shedTo = f.Position
 		return false
 	case len(s.queue) >= s.hub.cfg.QueueFrames || s.bytes+len(f.Bytes) > s.hub.cfg.QueueBytes && len(s.queue) > 0:
 		if f.Position == 0 {

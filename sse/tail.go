@@ -22,21 +22,6 @@ type tail struct {
 	conversations map[string]int64 // position of the last entry for a conversation's members
 	clients       map[string]int64 // position of the last entry addressed to a client
 	everyone      int64
-
-	passed passed
-}
-
-// passed counts what collect leaves out of a room, for there is newer, behind a position.
-type passed struct{ after, low, normal int64 }
-
-func (p *passed) add(en *entry) {
-	switch {
-	case en.position <= p.after:
-	case en.shed == model.ShedFirst:
-		p.low++
-	default:
-		p.normal++
-	}
 }
 
 type entry struct {
@@ -216,7 +201,6 @@ func (t *tail) collect(client string, stays []model.Stay, seat *model.Seat, afte
 		for en := t.at(t.conversations[seat.ConversationID]); en != nil && en.position > floor; en = t.at(en.prev) {
 			if en.shed != model.ShedNever {
 				if sheddable++; sheddable > model.ShedReplayed {
-					t.passed.add(en)
 					continue
 				}
 			}
