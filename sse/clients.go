@@ -261,13 +261,18 @@ func (h *Hub) recall(s *Stream, after int64) ([]*Frame, bool) {
 		stays = append(stays, model.Stay{ConversationID: id, From: st.from, To: model.Forever})
 	}
 	stays = append(stays, c.past...)
-	var seat *model.Seat
+	var seat *seatView
 	if own, sits := c.seats[s.Session]; sits {
-		seat = &own
+		seat = &seatView{Seat: own, shedUpto: s.shedUpto}
 	}
 	entries, ok := h.tail.collect(c.id, stays, seat, after)
 	if !ok {
 		return nil, false
+	}
+	if seat != nil && s.shedUpto > 0 { // what a stream misses that was away was not shed
+		for level, n := range seat.shed {
+			h.Stats.shed(model.Shed(level), n)
+		}
 	}
 	frames := make([]*Frame, 0, len(entries))
 	for _, en := range entries {

@@ -91,6 +91,16 @@ type Stats struct {
 	ShedLow    atomic.Int64 // the same of low priority
 }
 
+// shed counts deliveries of a chatroom's messages that are not made.
+func (s *Stats) shed(level model.Shed, n int64) {
+	switch level {
+	case model.ShedFirst:
+		s.ShedLow.Add(n)
+	case model.ShedSecond:
+		s.ShedNormal.Add(n)
+	}
+}
+
 // client is what the hub knows of one client; guarded by Hub.mu.
 type client struct {
 	id         string

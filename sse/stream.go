@@ -48,6 +48,7 @@ type Stream struct {
 	bytes     int
 	whispers  []*Frame // ephemeral ones that came while behind
 	taken     int64    // everything for this client up to here was written, or is being written
+	shedUpto  int64    // of what a chatroom sheds everything up to here was written, or shed for good; 0: the queue never overflowed
 	scheduled bool     // somebody is writing, or will
 	final     *Frame   // the last frame, once the stream is to end
 	end       End
@@ -98,6 +99,7 @@ func (s *Stream) push(f *Frame) bool {
 		}
 		s.hub.Stats.Overflows.Add(1)
 		s.dropped.Add(1)
+		s.shedQueue(f)
 		s.queue, s.bytes, s.state = nil, 0, behind
 	default:
 		s.queue = append(s.queue, f)
@@ -115,14 +117,21 @@ func (s *Stream) push(f *Frame) bool {
 func (s *Stream) sheds(level model.Shed) bool {
 	frames, bytes := s.hub.cfg.QueueFrames, s.hub.cfg.QueueBytes
 	switch {
-	case level == model.ShedFirst && (len(s.queue) >= frames/2 || s.bytes >= bytes/2):
-		s.hub.Stats.ShedLow.Add(1)
-		return true
-	case level == model.ShedSecond && (len(s.queue) >= frames*3/4 || s.bytes >= bytes*3/4):
-		s.hub.Stats.ShedNormal.Add(1)
+	case level == model.ShedFirst && (len(s.queue) >= frames/2 || s.bytes >= bytes/2),
+		level == model.ShedSecond && (len(s.queue) >= frames*3/4 || s.bytes >= bytes*3/4):
+		s.hub.Stats.shed(level, 1)
 		return true
 	}
 	return false
+}
+
+// shedQueue sheds what may be of a queue that is dropped because f does not fit into it.
+// The rest is read again.
+func (s *Stream) shedQueue(f *Frame) {
+	for _, f := range append(s.queue, f) {
+		s.hub.Stats.shed(f.Shed, 1)
+	}
+	s.shedUpto = f.Position
 }
 
 // step is what the writer of a stream does next.
@@ -246,7 +255,7 @@ func (s *Stream) fetch(ctx context.Context) {
 	h.Stats.FromLog.Add(1)
 	upto := h.at()
 	s.mu.Lock()
-	after := s.taken
+	after, shedUpto := s.taken, s.shedUpto
 	s.mu.Unlock()
 	events, err := h.source.ClientEvents(ctx, s.client.id, h.seatOf(s), after, upto, page)
 	if err != nil {
@@ -256,6 +265,9 @@ func (s *Stream) fetch(ctx context.Context) {
 	}
 	var frames []*Frame
 	for i := range events {
+		if events[i].Shed != model.ShedNever && events[i].Position <= shedUpto {
+			continue
+		}
 		if f := h.durable(&events[i]); f != nil && !events[i].Excludes(s.client.id, s.Session) {
 			frames = append(frames, f)
 		}

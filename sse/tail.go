@@ -174,11 +174,18 @@ func (t *tail) grow() {
 	t.ring = ring
 }
 
+// seatView is a chatroom as a stream in a seat is to see it.
+type seatView struct {
+	model.Seat
+	shedUpto int64    // see Stream
+	shed     [3]int64 // how many of each model.Shed collect left out behind that
+}
+
 // collect returns the entries behind a position that are for a client with these
 // stays and a session with this seat (nil: none), in order; of what may be shed in
 // the room the newest alone. It fails when the tail does not reach back that far, or when
 // a frame among them is stale or may be: a temporary conversation ends by the clock.
-func (t *tail) collect(client string, stays []model.Stay, seat *model.Seat, after int64) ([]*entry, bool) {
+func (t *tail) collect(client string, stays []model.Stay, seat *seatView, after int64) ([]*entry, bool) {
 	if after < t.start() {
 		return nil, false
 	}
@@ -200,7 +207,11 @@ func (t *tail) collect(client string, stays []model.Stay, seat *model.Seat, afte
 		floor, sheddable := max(after, seat.From), 0
 		for en := t.at(t.conversations[seat.ConversationID]); en != nil && en.position > floor; en = t.at(en.prev) {
 			if en.shed != model.ShedNever {
+				if en.position <= seat.shedUpto {
+					continue
+				}
 				if sheddable++; sheddable > model.ShedReplayed {
+					seat.shed[en.shed]++
 					continue
 				}
 			}
