@@ -57,10 +57,10 @@ func (a *api) take(ctx context.Context) (*wire, error) {
 	for {
 		select {
 		case w := <-a.idle:
-			if time.Since(w.usedAt) < 10*time.Second {
+			if !w.stale() {
 				return w, nil
 			}
-			w.close() // the server may be about to close it as well
+			w.close()
 		default:
 			return dialWire(ctx, a.addr, 0)
 		}

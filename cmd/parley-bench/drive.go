@@ -139,14 +139,23 @@ func openLoop(ctx context.Context, addr string, connections, first, n int, rate 
 	}
 	jobs := make(chan int, n)
 	g, ctx := errgroup.WithContext(ctx)
-	for _, w := range wires {
+	for source, w := range wires {
 		g.Go(func() error {
-			defer w.close()
+			defer func() { w.close() }() // the last it had
 			own := requests.clone()
 			for i := range jobs {
+				if w.stale() { // a slow rate comes round to each but seldom
+					fresh, err := dialWire(ctx, addr, source)
+					if err != nil {
+						return err
+					}
+					w.close()
+					w = fresh
+				}
 				if err := sendOne(w, own.number(i)); err != nil {
 					return err
 				}
+				w.usedAt = time.Now()
 			}
 			return nil
 		})

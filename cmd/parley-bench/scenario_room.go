@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -176,7 +177,7 @@ func (o outcome) note(b *bench, name string) {
 	b.note(name+": most", "ms", o.most, nil)
 	b.note(name+": low ones shed", "% of all", o.share(o.low), nil)
 	b.note(name+": normal ones shed", "% of all", o.share(o.normal), nil)
-	b.note(name+": neither delivered nor counted as shed", "", float64(o.due-o.delivered-o.low-o.normal), atMost(0, 0))
+	b.note(name+": deliveries that are neither made nor counted as shed, or both", "", math.Abs(float64(o.due-o.delivered-o.low-o.normal)), atMost(0, 0))
 	b.note(name+": high ones lost", "", float64(o.lost), atMost(0, 0))
 }
 

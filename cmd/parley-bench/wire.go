@@ -20,7 +20,7 @@ type wire struct {
 	buf  []byte // grows to the largest answer seen
 	n    int    // bytes in buf that are not consumed yet
 
-	usedAt time.Time // kept by whoever pools connections
+	usedAt time.Time // when it was made; later kept by whoever lets it lie idle
 }
 
 // wireTimeout bounds one exchange; a server that hangs must not hang the run.
@@ -32,8 +32,11 @@ func dialWire(ctx context.Context, addr string, source int) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{conn: conn, buf: make([]byte, 4096)}, nil
+	return &wire{conn: conn, buf: make([]byte, 4096), usedAt: time.Now()}, nil
 }
+
+// stale: the server may be about to close it, as it does when 10 seconds pass before the first request.
+func (w *wire) stale() bool { return time.Since(w.usedAt) > 8*time.Second }
 
 // answer is what came back. Body is valid until the connection's next exchange.
 type answer struct {
