@@ -162,7 +162,8 @@ export class Store extends EventEmitter {
     on('message', this._message)
     for (const name of ['messageupdate', 'messagerecall']) on(name, (message, c) => { this._timelines.get(c.id)?.change(message); this._changed() })
     for (const name of ['lastdeliveredatupdate', 'lastreadatupdate']) on(name, (_, c) => this._timelines.get(c.id)?.emit('change'))
-    on('unreadmessagescountupdate', (changed) => { for (const c of changed) if (!c.transient) this.add(c) })
+    // Of what one has just left there is nothing unread any more: that is no reason to list it again.
+    on('unreadmessagescountupdate', (changed) => { for (const c of changed) if (c.unreadMessagesCount || this.conversations.has(c.id)) this.add(c) })
     on('conversationinfoupdated', ({ changes, updatedBy }, c) => {
       const by = updatedBy ?? t('system')
       if ('name' in changes) this._note(c, () => (changes.name ? t('renamed', { by, name: changes.name }) : t('unnamed', { by })))
