@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -254,6 +255,36 @@ func TestUnreadIsExactAfterRaces(t *testing.T) {
 	}
 	if wrong != 0 || read == 0 || read > 1000 { // a thousand for each mention that a recalled message has left
 		t.Errorf("%d counts are wrong; %d have read", wrong, read)
+	}
+}
+
+// Steps of every length count what they pass or what they leave, whichever is less.
+func TestUnreadAfterEveryStep(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	const last = 9
+	counts := "C.rC.Cx.C" // of each message, for Tom: C counts, his own does not, nor one recalled or removed
+	for from := 0; from < last; from++ {
+		for to := from + 1; to <= last; to++ {
+			id := gather(t, s, "Tom", "Jerry")
+			for i := range last {
+				say(t, s, id, map[bool]string{true: "Tom", false: "Jerry"}[counts[i] == '.'])
+			}
+			void(t, s, id, 3, model.TypeRecalled)
+			void(t, s, id, 7, model.TypeRemoved)
+			for _, seq := range []int{from, to} {
+				if seq == 0 || counts[seq-1] == 'x' {
+					continue // nothing yet, or nothing to point at
+				}
+				got, err := s.MarkRead(t.Context(), model.Caller{Client: "Tom"}, id, model.MessageID(id, int64(seq)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := strings.Count(counts[seq:], "C"); got.Count != int64(want) {
+					t.Errorf("from %d to %d: %d unread behind %d, want %d", from, to, got.Count, seq, want)
+				}
+			}
+		}
 	}
 }
 

@@ -165,7 +165,6 @@ CREATE TABLE messages (
     PRIMARY KEY (conversation_id, seq)
 );
 CREATE UNIQUE INDEX messages_idem_key ON messages (conversation_id, sender, idem_key) WHERE idem_key IS NOT NULL;
-CREATE INDEX messages_sender ON messages (conversation_id, sender, seq);   -- one's own behind a read position
 CREATE INDEX messages_type ON messages (conversation_id, type, seq);       -- history by type
 CREATE INDEX messages_void ON messages (conversation_id, seq) WHERE type IN (-127, 0); -- recalled and removed: they do not count
 CREATE INDEX messages_mention_all ON messages (conversation_id, seq) WHERE mention_all;

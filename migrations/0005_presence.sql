@@ -64,14 +64,18 @@ BEGIN
         IF n > 0 THEN
             -- Members behind count them as uncounted messages behind their read position, and no more from now on.
             -- Who sends, reads, recalls or removes holds the lock that we hold, so this is exact.
-            UPDATE members m SET uncounted = GREATEST(0, m.uncounted - (
-                SELECT count(*) FROM messages g WHERE g.conversation_id = c.id AND g.sender = m.client_id
-                AND g.seq > GREATEST(m.read_seq, c.trimmed_seq) AND g.seq <= last
-            ) - (
-                SELECT count(*) FROM messages g WHERE g.conversation_id = c.id AND g.type IN (-127, 0) AND g.sender <> m.client_id
-                AND g.seq > GREATEST(m.read_seq, c.trimmed_seq) AND g.seq <= last
-            ))
-            WHERE m.conversation_id = c.id AND m.read_seq < last AND m.uncounted > 0;
+            UPDATE members m SET uncounted = GREATEST(0, m.uncounted - gone.n)
+            FROM (
+                SELECT client_id, count(*) AS n FROM (
+                    SELECT s.client_id FROM messages g JOIN members s ON s.conversation_id = g.conversation_id AND s.client_id = g.sender
+                    WHERE g.conversation_id = c.id AND g.seq > GREATEST(s.read_seq, c.trimmed_seq) AND g.seq <= last
+                    UNION ALL
+                    SELECT s.client_id FROM messages g JOIN members s ON s.conversation_id = g.conversation_id AND s.client_id <> g.sender
+                    WHERE g.conversation_id = c.id AND g.seq > GREATEST(s.read_seq, c.trimmed_seq) AND g.seq <= last
+                      AND g.type IN (-127, 0)
+                ) u GROUP BY client_id
+            ) gone
+            WHERE m.conversation_id = c.id AND m.client_id = gone.client_id AND m.uncounted > 0;
             DELETE FROM mentions g WHERE g.conversation_id = c.id AND g.seq <= last;
             DELETE FROM message_readers g WHERE g.conversation_id = c.id AND g.seq <= last;
             DELETE FROM broadcasts g WHERE g.conversation_id = c.id AND g.seq <= last;

@@ -220,16 +220,23 @@ type MemberRead struct {
 
 // MoveReads moves read positions forward and fills in what comes of it. The
 // conversations must be locked: who sends holds that lock while he adds to his own
-// uncounted, so counting anew is exact. Each member may occur once.
+// uncounted, so counting is exact. Each member may occur once.
+//
+// What does not count is counted on the shorter side of the new position, among what was
+// read now or among what is left. So all reads of a member together look at each message
+// once at most, and sends need no index for it.
 func (s *Store) MoveReads(ctx context.Context, reads []*MemberRead) error {
 	const move = `
-		UPDATE members m SET read_seq = i.seq, uncounted = CASE WHEN i.seq >= c.seq OR c.kind = 3 THEN 0 ELSE (
-			SELECT count(*) FROM messages g WHERE g.conversation_id = m.conversation_id
-			AND g.sender = m.client_id AND g.seq > GREATEST(i.seq, c.trimmed_seq)
-		) + (
-			SELECT count(*) FROM messages g WHERE g.conversation_id = m.conversation_id
-			AND g.type IN (-127, 0) AND g.sender <> m.client_id AND g.seq > GREATEST(i.seq, c.trimmed_seq)
-		) END,
+		UPDATE members m SET read_seq = i.seq, uncounted = CASE
+			WHEN i.seq >= c.seq OR c.kind = 3 THEN 0
+			WHEN i.seq - GREATEST(m.read_seq, c.trimmed_seq) < c.seq - i.seq THEN m.uncounted - (
+				SELECT count(*) FROM messages g WHERE g.conversation_id = m.conversation_id
+				AND g.seq > GREATEST(m.read_seq, c.trimmed_seq) AND g.seq <= i.seq
+				AND (g.sender = m.client_id OR g.type IN (-127, 0)))
+			ELSE (
+				SELECT count(*) FROM messages g WHERE g.conversation_id = m.conversation_id
+				AND g.seq > i.seq AND (g.sender = m.client_id OR g.type IN (-127, 0)))
+		END,
 		delivered_seq = CASE WHEN m.receipt_seq > m.delivered_seq THEN GREATEST(m.delivered_seq, i.seq) ELSE m.delivered_seq END
 		FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS i(conversation_id, client_id, seq, n)
 		JOIN conversations c ON c.id = i.conversation_id
