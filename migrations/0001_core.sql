@@ -165,7 +165,9 @@ CREATE TABLE messages (
     PRIMARY KEY (conversation_id, seq)
 );
 CREATE UNIQUE INDEX messages_idem_key ON messages (conversation_id, sender, idem_key) WHERE idem_key IS NOT NULL;
-CREATE INDEX messages_type ON messages (conversation_id, type, seq);       -- history by type
+-- History by type. With the conversation first the planner may take it for the primary key's, and look
+-- through all of a long conversation for one message.
+CREATE INDEX messages_type ON messages (type, conversation_id, seq);
 CREATE INDEX messages_void ON messages (conversation_id, seq) WHERE type IN (-127, 0); -- recalled and removed: they do not count
 CREATE INDEX messages_mention_all ON messages (conversation_id, seq) WHERE mention_all;
 CREATE INDEX messages_receipt ON messages (conversation_id, seq) WHERE receipt;

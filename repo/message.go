@@ -111,20 +111,20 @@ func (s *Store) History(ctx context.Context, caller model.Caller, conversationID
 // with the seq leaves no index but the one that has both, whatever the database
 // believes of its tables: a rare type among a million messages is still found at once.
 func historyQuery(h model.History) (query string, filter []any) {
-	const head = `SELECT ` + messageColumns + ` FROM messages m WHERE m.conversation_id = $1 `
+	const head = `SELECT ` + messageColumns + ` FROM messages m WHERE `
 	desc := ""
 	if !h.OldToNew {
 		desc = " DESC"
 	}
 	switch {
 	case h.CustomType != 0:
-		return head + `AND m.type = 3 AND (m.custom_type, m.seq) >= ($5, $2) AND (m.custom_type, m.seq) <= ($5, $3)
+		return head + `m.conversation_id = $1 AND m.type = 3 AND (m.custom_type, m.seq) >= ($5, $2) AND (m.custom_type, m.seq) <= ($5, $3)
 			ORDER BY m.custom_type` + desc + `, m.seq` + desc + ` LIMIT $4`, []any{h.CustomType}
 	case h.Type != 0:
-		return head + `AND (m.type, m.seq) >= ($5, $2) AND (m.type, m.seq) <= ($5, $3)
-			ORDER BY m.type` + desc + `, m.seq` + desc + ` LIMIT $4`, []any{h.Type}
+		return head + `(m.type, m.conversation_id, m.seq) >= ($5, $1, $2) AND (m.type, m.conversation_id, m.seq) <= ($5, $1, $3)
+			ORDER BY m.type` + desc + `, m.conversation_id` + desc + `, m.seq` + desc + ` LIMIT $4`, []any{h.Type}
 	}
-	return head + `AND m.seq BETWEEN $2 AND $3 AND m.type <> 0 ORDER BY m.seq` + desc + ` LIMIT $4`, nil
+	return head + `m.conversation_id = $1 AND m.seq BETWEEN $2 AND $3 AND m.type <> 0 ORDER BY m.seq` + desc + ` LIMIT $4`, nil
 }
 
 // historyRange is the seqs of the first and the last message that lie within the bounds, if any do.

@@ -210,3 +210,40 @@ func TestLockReadingsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Where most conversations are short the planner believes that all are.
+func TestOneMessageAmongMany(t *testing.T) {
+	t.Parallel()
+	s := repotest.New(t)
+	const long, short = 3000, 30_000
+	conversation(t, s, "C")
+	exec(t, s, `UPDATE conversations SET seq = $1`, long)
+	exec(t, s, `INSERT INTO messages (conversation_id, seq, sender, sent_at, type, content, mention_all)
+		SELECT 'C', i, 'Jerry', now(), -1, '{}', false FROM generate_series(1, $1) i
+		UNION ALL SELECT 'short' || i, 1, 'Jerry', now(), -1, '{}', false FROM generate_series(1, $2) i`, long, short)
+	exec(t, s, `VACUUM ANALYZE messages`)
+	err := s.InTx(t.Context(), func(tx *repo.Store) error {
+		var before, after int // pages of the indexes that this connection has read; planning reads one of each
+		const pages = `SELECT pg_stat_get_xact_blocks_fetched('messages_pkey'::regclass) + pg_stat_get_xact_blocks_fetched('messages_type'::regclass)`
+		if err := tx.Get(t.Context(), &before, pages); err != nil {
+			return err
+		}
+		states, err := tx.LockReadings(t.Context(), []repo.Reading{{Caller: tom(), ConversationID: "C", Seq: long - 7}})
+		if err != nil {
+			return err
+		}
+		if len(states) != 1 || !states[0].Known {
+			t.Errorf("a message that is there is not found: %+v", states)
+		}
+		if err := tx.Get(t.Context(), &after, pages); err != nil {
+			return err
+		}
+		if read := after - before; read < 1 || read > 10 {
+			t.Errorf("to find one message, %d pages of indexes were read", read)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
