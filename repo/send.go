@@ -3,8 +3,6 @@ package repo
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"slices"
@@ -175,104 +173,57 @@ func (b *batch) args() []any {
 	n := len(b.sends)
 	var (
 		conversation, from, content, key, push, file, except = texts(n), texts(n), texts(n), texts(n), texts(n), texts(n), texts(n)
-		types, shed, custom                                  = make([]int64, n), make([]int64, n), make([]sql.Null[int64], n)
-		all, receipt                                         = make([]bool, n), make([]bool, n)
-		digest                                               = make(bytesArray, n)
-		mentionOf                                            []int64
-		mentioned                                            = texts(0)
+		index, rank, types, shed, custom                     = newArray(ofInt4, n), newArray(ofInt4, n), newArray(ofInt2, n), newArray(ofInt2, n), newArray(ofInt8, n)
+		all, receipt, digest                                 = newArray(ofBool, n), newArray(ofBool, n), newArray(ofBytea, n)
+		mentionOf, mentioned                                 = newArray(ofInt4, 0), texts(0)
 	)
 	for i := range b.sends {
 		s := &b.sends[i]
-		conversation.add(s.ConversationID, true)
-		from.add(s.Sender, true)
-		content.add(string(s.Content), true)
-		key.add(s.Key, s.Key != "")
-		push.add(string(s.Push), s.Push != nil)
-		file.add(s.FileID, s.FileID != "")
+		conversation.text(s.ConversationID, true)
+		index.int(b.index[i])
+		rank.int(b.rank[i])
+		from.text(s.Sender, true)
+		types.int(int64(s.Type))
+		if s.CustomType != 0 {
+			custom.int(s.CustomType)
+		} else {
+			custom.null()
+		}
+		content.bytes(s.Content)
+		all.bool(s.MentionAll)
+		key.text(s.Key, s.Key != "")
+		digest.bytes(s.Digest)
+		push.bytes(s.Push)
+		file.text(s.FileID, s.FileID != "")
 		session := s.ExceptSession
 		if s.ExceptAll {
 			session = "" // all of them, the acting one included
 		}
-		except.add(session, s.ExceptAll || session != "")
-		types[i], shed[i], all[i], receipt[i], digest[i] = int64(s.Type), int64(s.Shed), s.MentionAll, s.Receipt, s.Digest
-		custom[i] = null(s.CustomType)
+		except.text(session, s.ExceptAll || session != "")
+		shed.int(int64(s.Shed))
+		receipt.bool(s.Receipt)
 		for _, m := range s.Mentions {
-			mentionOf = append(mentionOf, int64(i+1))
-			mentioned.add(m, true)
+			mentionOf.int(int64(i + 1))
+			mentioned.text(m, true)
 		}
 	}
-	ids, senderIn, sender := texts(len(b.conversation)), texts(len(b.senders)), texts(len(b.senders))
-	for _, id := range b.conversation {
-		ids.add(id, true)
+	ids, count := texts(len(b.conversation)), newArray(ofInt4, len(b.conversation))
+	for i, id := range b.conversation {
+		ids.text(id, true)
+		count.int(b.count[i])
 	}
-	times, exempt := make([]int64, len(b.senders)), make([]bool, len(b.senders))
-	for i, s := range b.senders {
-		senderIn.add(s.conversation, true)
-		sender.add(s.client, true)
-		times[i], exempt[i] = s.n, s.exempt
+	senders := len(b.senders)
+	senderIn, sender, times, exempt := texts(senders), texts(senders), newArray(ofInt4, senders), newArray(ofBool, senders)
+	for _, s := range b.senders {
+		senderIn.text(s.conversation, true)
+		sender.text(s.client, true)
+		times.int(s.n)
+		exempt.bool(s.exempt)
 	}
 	return []any{
-		ids, pq.Array(b.count), senderIn, sender, pq.Array(times), pq.Array(exempt),
-		conversation, pq.Array(b.index), pq.Array(b.rank), from, pq.Array(types), pq.Array(custom),
-		content, pq.Array(all), key, digest, push, file, except, pq.Array(shed), pq.Array(receipt), nonNil(mentionOf), mentioned,
+		ids, count, senderIn, sender, times, exempt, conversation, index, rank, from, types, custom,
+		content, all, key, digest, push, file, except, shed, receipt, mentionOf, mentioned,
 	}
-}
-
-func nonNil(v []int64) any {
-	if v == nil {
-		return "{}"
-	}
-	return pq.Array(v)
-}
-
-// textArray is a text[] in PostgreSQL's binary form, which a connection with
-// binary parameters takes as it is.
-type textArray struct{ buf []byte }
-
-const textOID = 25
-
-// arrayHead begins the binary form of a one-dimensional array; its length is filled in later.
-func arrayHead(buf []byte, oid uint32) []byte {
-	buf = binary.BigEndian.AppendUint32(buf, 1)   // dimensions
-	buf = binary.BigEndian.AppendUint32(buf, 1)   // may hold nulls
-	buf = binary.BigEndian.AppendUint32(buf, oid) // of the elements
-	buf = binary.BigEndian.AppendUint32(buf, 0)   // length
-	return binary.BigEndian.AppendUint32(buf, 1)  // lower bound
-}
-
-func texts(n int) *textArray {
-	return &textArray{arrayHead(make([]byte, 0, 20+32*n), textOID)}
-}
-
-func (a *textArray) add(s string, valid bool) {
-	binary.BigEndian.PutUint32(a.buf[12:], binary.BigEndian.Uint32(a.buf[12:])+1)
-	if !valid {
-		a.buf = binary.BigEndian.AppendUint32(a.buf, 0xffffffff)
-		return
-	}
-	a.buf = binary.BigEndian.AppendUint32(a.buf, uint32(len(s)))
-	a.buf = append(a.buf, s...)
-}
-
-// Value hands the array to the driver.
-func (a *textArray) Value() (driver.Value, error) { return a.buf, nil }
-
-// bytesArray is a bytea[] in binary form; nil elements are NULL.
-type bytesArray [][]byte
-
-// Value hands the array to the driver.
-func (a bytesArray) Value() (driver.Value, error) {
-	buf := arrayHead(make([]byte, 0, 20+8*len(a)), 17)
-	binary.BigEndian.PutUint32(buf[12:], uint32(len(a)))
-	for _, b := range a {
-		if b == nil {
-			buf = binary.BigEndian.AppendUint32(buf, 0xffffffff)
-			continue
-		}
-		buf = binary.BigEndian.AppendUint32(buf, uint32(len(b)))
-		buf = append(buf, b...)
-	}
-	return buf, nil
 }
 
 // timeArray reads a timestamptz[] from its text form.
