@@ -48,7 +48,12 @@ func (p *params) done() error {
 }
 
 // noParams fails when a request that takes no parameters has some.
-func noParams(r *http.Request) error { return query(r).done() }
+func noParams(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	return query(r).done()
+}
 
 func (p *params) fail(name, format string, args ...any) {
 	if p.err == nil {

@@ -16,9 +16,10 @@ func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Millisecond)} }
 
 // AppendJSON appends t as a JSON string.
 func (t Time) AppendJSON(b []byte) []byte {
-	b = append(b, '"')
-	b = t.UTC().AppendFormat(b, timeLayout)
-	return append(b, '"')
+	u := t.UTC()
+	b = u.AppendFormat(append(b, '"'), time.RFC3339) // for which there is a short way, as for no layout with three digits
+	ms := u.Nanosecond() / 1e6
+	return append(b[:len(b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z', '"')
 }
 
 // MarshalJSON writes t as RFC 3339 with milliseconds.
