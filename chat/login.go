@@ -162,15 +162,11 @@ func (s *Service) loadRound(ctx context.Context, tx *repo.Store, batch []login) 
 	if r.kicks, err = tx.SeeClients(ctx, clients, r.now); err != nil {
 		return nil, err
 	}
-	log, err := tx.Log(ctx)
+	asOf, rows, err := tx.LoginSessions(ctx, clients, ids)
 	if err != nil {
 		return nil, err
 	}
-	r.asOf = log.Head
-	rows, err := tx.LoginSessions(ctx, clients, ids)
-	if err != nil {
-		return nil, err
-	}
+	r.asOf = asOf
 	if err := s.meetPeers(ctx, tx, rows); err != nil {
 		return nil, err
 	}

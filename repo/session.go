@@ -62,16 +62,32 @@ func (s *Store) SeeClients(ctx context.Context, clients []string, now model.Time
 	return s.kicks(ctx, query, pq.Array(clients), now)
 }
 
-// LoginSessions returns those sessions of clients that decide about logins: the ones
-// named by ids (any client's), and every holder of a tag.
-func (s *Store) LoginSessions(ctx context.Context, clients, ids []string) ([]SessionRow, error) {
-	const query = `SELECT ` + sessionColumns + `,
-		       EXISTS (SELECT 1 FROM presence_subscriptions
-		               WHERE client_id = sessions.client_id AND session_id = sessions.id AND cardinality(watched) > 0) AS watches
-		FROM sessions WHERE client_id = ANY ($1) AND (id = ANY ($2) OR (tag <> 'default' AND spent_at IS NULL))`
-	var rows []SessionRow
-	err := s.selectAll(ctx, &rows, query, pq.Array(clients), pq.Array(ids))
-	return rows, err
+// LoginSessions returns those sessions of clients that decide about logins, the ones
+// named by ids (any client's) and every holder of a tag, and the position in the log as
+// of which that is so. Of a row only what decides is filled in.
+func (s *Store) LoginSessions(ctx context.Context, clients, ids []string) (asOf int64, rows []SessionRow, err error) {
+	// One statement, so one snapshot. When there are no such sessions the position has a row for itself.
+	const query = `
+		SELECT h.position, COALESCE(s.client_id, '') AS client_id, COALESCE(s.id, '') AS id, s.tag, s.node, s.disconnected_at,
+		       COALESCE(s.acked, 0) AS acked, s.spent_at, s.evicted_by,
+		       EXISTS (SELECT 1 FROM presence_subscriptions p
+		               WHERE p.client_id = s.client_id AND p.session_id = s.id AND cardinality(p.watched) > 0) AS watches
+		FROM log_head h LEFT JOIN sessions s
+		     ON s.client_id = ANY ($1) AND (s.id = ANY ($2) OR (s.tag <> 'default' AND s.spent_at IS NULL))`
+	var found []struct {
+		Position int64 `db:"position"`
+		SessionRow
+	}
+	if err := s.selectAll(ctx, &found, query, pq.Array(clients), pq.Array(ids)); err != nil {
+		return 0, nil, err
+	}
+	for _, f := range found {
+		asOf = f.Position
+		if f.ClientID != "" {
+			rows = append(rows, f.SessionRow)
+		}
+	}
+	return asOf, rows, nil
 }
 
 // InsertSessions stores new sessions, connected to node.
