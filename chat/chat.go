@@ -88,11 +88,14 @@ func (s *Service) Start(ctx context.Context) error {
 	if s.writer, err = repo.OpenWriter(s.Config.DSN); err != nil {
 		return err
 	}
-	s.Hub = sse.NewHub(sse.Config{Streams: s.Config.StreamsPerClient}, log.Name, log.Head, sse.Source{
+	s.Hub, err = sse.NewHub(sse.Config{Streams: s.Config.StreamsPerClient}, log.Name, log.Head, sse.Source{
 		Events:       s.Store.Events,
 		ClientEvents: s.Store.ClientEvents,
 		Belongings:   s.loadBelongings,
 	}, s.Log)
+	if err != nil {
+		return err
+	}
 	s.Hub.OnNodeEvent = s.onNodeEvent
 	if err := s.loadRevocations(ctx); err != nil {
 		return err

@@ -71,10 +71,11 @@ type Hub struct {
 	closed     bool
 	draining   bool // no stream may join
 
-	runners *runners
-	beats   *beats
-	waves   waves
-	fetches chan struct{} // bounds how many streams read the database at once
+	runners    *runners
+	beats      *beats
+	departures *departures
+	waves      waves
+	fetches    chan struct{} // bounds how many streams read the database at once
 }
 
 // Stats counts what the hub did, for metrics.
@@ -127,8 +128,12 @@ type room struct {
 }
 
 // NewHub returns a hub of the log with that name that stands at a position: nothing at or before
-// it is dispatched. Run must be called.
-func NewHub(cfg Config, logName string, at int64, source Source, log *slog.Logger) *Hub {
+// it is dispatched. Run must be called. It fails when the system has no file descriptor left.
+func NewHub(cfg Config, logName string, at int64, source Source, log *slog.Logger) (*Hub, error) {
+	departures, err := newDepartures()
+	if err != nil {
+		return nil, err
+	}
 	setDefault(&cfg.TailEntries, 65536)
 	setDefault(&cfg.TailBytes, 64<<20)
 	setDefault(&cfg.QueueFrames, 256)
@@ -138,13 +143,13 @@ func NewHub(cfg Config, logName string, at int64, source Source, log *slog.Logge
 		cfg: cfg, log: log, name: logName, source: source, bell: make(chan struct{}, 1),
 		tail: newTail(cfg.TailEntries, cfg.TailBytes, at), dispatched: at,
 		clients: map[string]*client{}, rooms: map[string]*room{}, partings: map[string][]parting{},
-		fetches: make(chan struct{}, 8),
+		departures: departures, fetches: make(chan struct{}, 8),
 	}
 	h.committed.Store(at)
 	h.moved = sync.NewCond(&h.mu)
 	h.runners = newRunners(h)
 	h.beats = newBeats(h)
-	return h
+	return h, nil
 }
 
 func setDefault(v *int, d int) {
@@ -230,6 +235,7 @@ func (h *Hub) Run(ctx context.Context) {
 	defer poll.Stop()
 	h.runners.start(ctx)
 	go h.beats.run(ctx)
+	go h.departures.run(ctx)
 	for ctx.Err() == nil {
 		if err := h.advance(ctx, h.look.Swap(false)); err != nil {
 			h.look.Store(true)

@@ -87,10 +87,19 @@ func (l *memoryLog) source() Source {
 	}
 }
 
+func newHub(t *testing.T, cfg Config, source Source) *Hub {
+	t.Helper()
+	h, err := NewHub(cfg, "log", 0, source, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
 // startHub runs a hub on a log until the test ends, and serves its streams:
 // ?client= &session= &after=.
 func startHub(t *testing.T, cfg Config, l *memoryLog) (*Hub, *httptest.Server) {
-	h := NewHub(cfg, "log", 0, l.source(), slog.New(slog.DiscardHandler))
+	h := newHub(t, cfg, l.source())
 	ctx, cancel := context.WithCancel(context.Background())
 	var over sync.WaitGroup
 	over.Go(func() { h.Run(ctx) })
@@ -332,7 +341,7 @@ func TestReplacedAndTooMany(t *testing.T) {
 
 // TestNodeEventIsDoneFirst: who sees that the end of a session is dispatched must not find the session still there.
 func TestNodeEventIsDoneFirst(t *testing.T) {
-	h := NewHub(Config{}, "log", 0, new(memoryLog).source(), slog.New(slog.DiscardHandler))
+	h := newHub(t, Config{}, new(memoryLog).source())
 	var at []int64
 	h.OnNodeEvent = func(model.Event) { at = append(at, h.Dispatched()) }
 	h.dispatch([]model.Event{

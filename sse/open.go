@@ -53,7 +53,7 @@ func (h *Hub) serveWire(ctx context.Context, w http.ResponseWriter, s *Stream, o
 	if err := h.join(ctx, s, o); err != nil {
 		return err
 	}
-	out, err := h.hijack(w, 2*time.Duration(s.heartbeat)*time.Second, intro)
+	out, err := h.hijack(w, s, intro)
 	if err != nil {
 		s.out = discard{}
 		s.stop(Lost)
@@ -62,7 +62,7 @@ func (h *Hub) serveWire(ctx context.Context, w http.ResponseWriter, s *Stream, o
 	if !h.begin(s, out) {
 		return nil
 	}
-	go out.watch(s)
+	h.departures.watch(out)
 	out.wake(s)
 	return nil
 }

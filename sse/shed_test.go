@@ -2,7 +2,6 @@ package sse
 
 import (
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -11,8 +10,8 @@ import (
 )
 
 // seated is a hub with one stream in a seat of a chatroom, which is read by hand.
-func seated(cfg Config) (*Hub, *Stream) {
-	h := NewHub(cfg, "log", 0, Source{}, slog.New(slog.DiscardHandler))
+func seated(t *testing.T, cfg Config) (*Hub, *Stream) {
+	h := newHub(t, cfg, Source{})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.admit("c", 0, 0, model.Belongings{Seats: []model.Seat{{Session: "s", ConversationID: "room"}}})
@@ -49,7 +48,7 @@ func TestSheddingIsCounted(t *testing.T) {
 	names := map[model.Shed]string{model.ShedNever: "high", model.ShedSecond: "normal", model.ShedFirst: "low"}
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		h, s := seated(Config{QueueFrames: 32})
+		h, s := seated(t, Config{QueueFrames: 32})
 		highs, sent := 1+random.IntN(9), map[string]int64{}
 		var want, all []string
 		last := int64(0)
@@ -100,7 +99,7 @@ func TestSheddingIsCounted(t *testing.T) {
 
 // Low ones go first: while half of the queue is free nothing is shed, and no normal one before three quarters are taken.
 func TestLowOnesAreShedFirst(t *testing.T) {
-	h, s := seated(Config{QueueFrames: 32})
+	h, s := seated(t, Config{QueueFrames: 32})
 	var events []model.Event
 	for i := range int64(40) {
 		level := model.ShedSecond

@@ -10,20 +10,22 @@ import (
 	"time"
 )
 
-// wire is the output of a hijacked HTTP/1.1 connection in clear: no buffers and
-// one goroutine, which only waits for the reader to go. Runners write to it without
-// blocking; while a socket is full, a goroutine of its own does.
+// wire is the output of a hijacked HTTP/1.1 connection in clear: no buffers and no
+// goroutine. Runners write to it without blocking; while a socket is full, a goroutine
+// of its own does.
 type wire struct {
-	conn     net.Conn
-	raw      syscall.RawConn
-	runners  *runners
-	deadline time.Duration // how long one write may stall
+	hub       *Hub
+	stream    *Stream
+	conn      net.Conn
+	raw       syscall.RawConn
+	deadline  time.Duration // how long one write may stall
+	forgotten bool          // by the hub's departures, whose lock guards it
 }
 
 // hijack takes the connection over and writes the head of the response: what the
 // middleware has set, and ours. It fails with http.ErrNotSupported where there is
 // no bare connection: TLS, HTTP/2, a wrapper that hides it.
-func (h *Hub) hijack(w http.ResponseWriter, deadline time.Duration, intro []byte) (*wire, error) {
+func (h *Hub) hijack(w http.ResponseWriter, s *Stream, intro []byte) (*wire, error) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, err
@@ -39,8 +41,9 @@ func (h *Hub) hijack(w http.ResponseWriter, deadline time.Duration, intro []byte
 		conn.Close()
 		return nil, err
 	}
+	deadline := 2 * time.Duration(s.heartbeat) * time.Second
 	setUserTimeout(raw, deadline)
-	out := &wire{conn: conn, raw: raw, runners: h.runners, deadline: deadline}
+	out := &wire{hub: h, stream: s, conn: conn, raw: raw, deadline: deadline}
 	head := append(responseHead(w.Header()), intro...)
 	_ = conn.SetWriteDeadline(time.Now().Add(deadline))
 	if _, err := conn.Write(head); err != nil {
@@ -69,20 +72,12 @@ func (b *headWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// watch waits until the reader goes away; what it sends is not ours to read.
-func (o *wire) watch(s *Stream) {
-	buf := make([]byte, 16)
-	for {
-		if _, err := o.conn.Read(buf); err != nil {
-			s.stop(Lost)
-			return
-		}
-	}
+func (o *wire) wake(s *Stream) { o.hub.runners.push(s) }
+
+func (o *wire) abort() {
+	o.hub.departures.forget(o)
+	o.conn.Close()
 }
-
-func (o *wire) wake(s *Stream) { o.runners.push(s) }
-
-func (o *wire) abort() { o.conn.Close() }
 
 // serve writes what a stream has, until there is no more or the socket is full.
 func (o *wire) serve(ctx context.Context, s *Stream, buf []byte) {
