@@ -417,6 +417,8 @@ const (
 	ackEvery = 15 * time.Second
 	// returnsWithin is how long nothing is written of a stream that broke: most come back at once.
 	returnsWithin = time.Second
+	// savesAtOnce is how many sessions one statement saves: it holds their rows, and must end in time.
+	savesAtOnce = 2000
 )
 
 // saveSessions writes the news, all of it when last says that there is no next time. What
@@ -424,13 +426,15 @@ const (
 func (s *Service) saveSessions(ctx context.Context, last bool) {
 	s.settleReceipts(ctx)
 	saves, over := s.sessions.news(time.Now(), s.Config.ReconnectGrace, last)
-	if len(saves) > 0 {
-		if err := s.Store.SaveSessions(ctx, s.Node, saves); err != nil {
+	for len(saves) > 0 {
+		batch := saves[:min(len(saves), savesAtOnce)]
+		if err := s.Store.SaveSessions(ctx, s.Node, batch); err != nil {
 			s.sessions.unsaved(saves)
 			s.logUnlessOver(ctx, "sessions cannot be saved just now", err)
-		} else {
-			s.presence.fade(saves, s.Config.ReconnectGrace)
+			break
 		}
+		s.presence.fade(batch, s.Config.ReconnectGrace)
+		saves = saves[len(batch):]
 	}
 	if len(over) > 0 {
 		clients, ids := make([]string, len(over)), make([]string, len(over))
