@@ -109,7 +109,7 @@ func (w idleWay) occupy(ctx context.Context, b *bench, s *server, what string, l
 		return err
 	}
 	defer release()
-	note := func(when string, now int64) error {
+	note := func(when string, now int64, limit *bar) error {
 		b.note(name+", "+when, "KB", float64(now-before)/float64(w.streams), limit)
 		return explain(when)
 	}
@@ -117,13 +117,13 @@ func (w idleWay) occupy(ctx context.Context, b *bench, s *server, what string, l
 	if err != nil {
 		return err
 	}
-	if err := note("just opened", now); err != nil {
+	if err := note("just opened", now, nil); err != nil {
 		return err
 	}
 	if now, err = settled(ctx, s.pid(), b.sizes.idleWait); err != nil {
 		return err
 	}
-	return note("at rest", now)
+	return note("at rest", now, limit)
 }
 
 // settled returns the resident memory of a process once it has not changed by more than
