@@ -41,6 +41,11 @@ func TestServiceStreams(t *testing.T) {
 	post(here, "Mary", path+"/messages", text("up again")+`}`)
 	here.must("Tom", "DELETE", path+"/members?clientId=Tom", "")
 	post(there, "server/desk", path+"/broadcasts", text("sub again")+`}`)
+	// Whoever hears of a message only after its recall is told that one instead.
+	post(here, "Tom", "/v1/conversations/"+group+"/messages", text("said")+`}`)
+	for _, l := range listeners {
+		l.await("what was said", says("said"))
+	}
 	for _, m := range []string{up, some, sub, all} {
 		there.must("server", "PATCH", path+"/messages/"+m, text("edited "+m)+`}`)
 		here.must("server", "POST", path+"/messages/"+m+"/recall", "")
@@ -70,10 +75,10 @@ func TestServiceStreams(t *testing.T) {
 		return out
 	}
 	want := map[string][]string{
-		"Tom": slices.Concat([]string{"sub", "all"}, changes(1, 5), []string{"end"}), "Tom2": slices.Concat([]string{"up", "sub", "all"}, changes(1, 5), []string{"end"}),
-		"Jerry": slices.Concat([]string{"some", "sub", "all", "sub again"}, changes(3, 4, 5), []string{"end"}),
-		"Mary":  slices.Concat([]string{"some", "all", "up again"}, changes(3, 5), []string{"end"}),
-		"desk":  slices.Concat([]string{"all"}, changes(3, 4, 5), []string{"end"}),
+		"Tom": slices.Concat([]string{"sub", "all", "said"}, changes(1, 5), []string{"end"}), "Tom2": slices.Concat([]string{"up", "sub", "all", "said"}, changes(1, 5), []string{"end"}),
+		"Jerry": slices.Concat([]string{"some", "sub", "all", "sub again", "said"}, changes(3, 4, 5), []string{"end"}),
+		"Mary":  slices.Concat([]string{"some", "all", "up again", "said"}, changes(3, 5), []string{"end"}),
+		"desk":  slices.Concat([]string{"all", "said"}, changes(3, 4, 5), []string{"end"}),
 	}
 	for name, l := range listeners {
 		l.await("the end", says("end"))
@@ -90,7 +95,7 @@ func TestServiceStreams(t *testing.T) {
 	fresh := nodeOn(t, dsn)
 	again := fresh.listen("Jerry", "session=j1", "Last-Event-ID", start)
 	again.await("the end", says("end"))
-	wantAgain := slices.Concat([]string{"<nil>", "<nil>", "<nil>", "sub again"}, changes(3, 4, 5), []string{"end"})
+	wantAgain := slices.Concat([]string{"<nil>", "<nil>", "<nil>", "sub again", "said"}, changes(3, 4, 5), []string{"end"})
 	if diff := cmp.Diff(wantAgain, gist(again)); diff != "" {
 		t.Errorf("resumed (-want +got):\n%s", diff)
 	}
