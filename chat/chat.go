@@ -118,7 +118,7 @@ func (s *Service) Start(ctx context.Context) error {
 func (s *Service) startBatchers() {
 	s.sends = NewBatcher(256, s.storeSends)
 	s.reads = NewBatcher(256, s.storeReads)
-	s.logins = NewBatcher(500, s.storeLogins)
+	s.logins = NewBatcher(1000, s.storeLogins)
 	s.seats = NewBatcher(500, s.storeSeats)
 	s.stats = NewBatcher(1000, s.count)
 	s.stays = NewBatcher(500, s.readBelongings)
