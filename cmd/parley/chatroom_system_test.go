@@ -85,18 +85,25 @@ func (w *world) sit() {
 	if d == nil {
 		return
 	}
-	path, me := "/v1/conversations/"+c.id+"/members", []string{d.owner.ID}
+	path := "/v1/conversations/" + c.id + "/members"
 	switch w.rng.IntN(8) {
 	case 0:
-		w.refused(w.ask(d.owner.Client, 400, "POST", path, systest.Object{"clientIds": me}), "session_required")
+		w.refused(w.ask(d.owner.Client, 400, "POST", path, systest.Object{"clientIds": []string{d.owner.ID}}), "session_required")
 		return
 	case 1:
 		all := systest.Object{"clientIds": idsOf(w.people)}
 		w.refused(w.ask(d.owner.Client, 403, "POST", path, all, header(d)...), "not_allowed_in_chatroom")
 		return
 	}
+	w.sits(d, c)
+}
+
+func (w *world) sits(d *device, c *chatroom) {
+	w.t.Helper()
 	w.settle() // who stands up hears no more of the other room, not even late
-	w.seated(w.ask(d.owner.Client, 200, "POST", path, systest.Object{"clientIds": me}, header(d)...), me, nil)
+	me := []string{d.owner.ID}
+	a := w.ask(d.owner.Client, 200, "POST", "/v1/conversations/"+c.id+"/members", systest.Object{"clientIds": me}, header(d)...)
+	w.seated(a, me, nil)
 	if d.seat != c {
 		d.stand()
 		d.seat = c
@@ -162,11 +169,13 @@ func (w *world) talks(c *chatroom, p *person, acting *device) {
 func (w *world) crowd() {
 	w.settle()
 	c, p := w.chatroom(), pick(w, w.people)
-	if d := w.pickDevice(func(d *device) bool { return d.seat != nil }); d != nil {
-		c = d.seat
-		if d.connected {
-			w.breakOff(d)
-		}
+	d := w.pickDevice(func(d *device) bool { return d.known })
+	if d == nil {
+		return
+	}
+	w.sits(d, c)
+	if d.connected {
+		w.breakOff(d)
 	}
 	for range 2 {
 		for range replayed * 9 / 10 { // two thirds of them not of priority high

@@ -250,10 +250,13 @@ func (w *world) outcome(r *room, a *systest.Answer, succeeded, failed []string) 
 
 // send has a member speak, or an operator for anybody, or a stranger try.
 func (w *world) send() {
-	r := w.room()
-	if r == nil {
-		return
+	if r := w.room(); r != nil {
+		w.sendIn(r)
 	}
+}
+
+func (w *world) sendIn(r *room) {
+	w.t.Helper()
 	p := pick(w, w.people)
 	d := w.acting(p)
 	body := systest.Object{"type": "text", "text": fmt.Sprintf("text %d", w.rng.IntN(1e6))}
@@ -366,10 +369,13 @@ func (w *world) mute() {
 }
 
 func (w *world) read() {
-	r := w.room()
-	if r == nil {
-		return
+	if r := w.room(); r != nil {
+		w.readIn(r)
 	}
+}
+
+func (w *world) readIn(r *room) {
+	w.t.Helper()
 	p, d := w.inside(r)
 	if p == nil || r.unread(p.ID, r.members[p.ID].read) == 0 {
 		return
@@ -381,6 +387,13 @@ func (w *world) read() {
 		}
 		body["messageId"] = r.said[upto-1].id
 	}
+	w.reads(r, p, d, upto, body)
+}
+
+// reads has a member read what it has not, up to a seq.
+func (w *world) reads(r *room, p *person, d *device, upto int, body systest.Object) {
+	w.t.Helper()
+	m := r.members[p.ID]
 	var v struct{ UnreadMessagesCount int }
 	w.ask(p.Client, 200, "POST", "/v1/conversations/"+r.id+"/read", body, header(d)...).Into(w.t, &v)
 	w.tellRead(r, p.ID, m.read, upto)

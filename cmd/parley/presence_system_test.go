@@ -38,7 +38,7 @@ func (w *world) lookForPresence() {
 func (w *world) areOnline(a *systest.Answer, want []string) {
 	w.t.Helper()
 	var v struct{ Online []string }
-	if a.Into(w.t, &v); !slices.Equal(v.Online, want) {
+	if a.Into(w.t, &v); v.Online == nil || !slices.Equal(v.Online, want) {
 		w.t.Fatalf("online: %v, want %v", v.Online, want)
 	}
 }
@@ -182,6 +182,9 @@ func (w *watchers) quit() {
 	w.ask(d.owner.Client, 204, "DELETE", "/v1/sessions/"+d.Session, nil)
 	d.AwaitEnd(w.t)
 	d.connected = false
+	if !d.owner.online() { // at once, not after the grace
+		w.areOnline(w.ask(w.operator(), 200, "POST", "/v1/presence/query", systest.Object{"clientIds": []string{d.owner.ID}}), nil)
+	}
 	w.changes(d.owner, was)
 	d.owner.devices[slices.Index(d.owner.devices, d)] = d.owner.device(false)
 }

@@ -32,6 +32,16 @@ func (w *world) tellRead(r *room, reader string, behind, upto int) {
 	}
 }
 
+// exchange has somebody speak in a pair, or read there.
+func (w *world) exchange() {
+	pairs := slices.DeleteFunc(slices.Clone(w.rooms), func(r *room) bool { return !r.pair })
+	if r := pick(w, pairs); w.rng.IntN(2) == 0 {
+		w.sendIn(r)
+	} else {
+		w.readIn(r)
+	}
+}
+
 // lookAtReceipts asks who has read a message. Of those who came after it nothing is expected.
 func (w *world) lookAtReceipts() {
 	r := w.room()
@@ -78,7 +88,7 @@ func (w *world) lookAtReceipts() {
 }
 
 // checkReceipts has all pairs talk once more, with everybody connected: it is told to be
-// delivered. All that was told before must have moved on each time.
+// delivered, and then to be read. All that was told before must have moved on each time.
 func (w *world) checkReceipts() {
 	w.t.Helper()
 	for _, r := range w.rooms {
@@ -98,6 +108,13 @@ func (w *world) checkReceipts() {
 					}
 					return nil
 				})
+			}
+		}
+	}
+	for _, r := range w.rooms {
+		for _, id := range r.ids() {
+			if r.pair {
+				w.reads(r, w.person(id), nil, len(r.said), systest.Object{})
 			}
 		}
 	}
