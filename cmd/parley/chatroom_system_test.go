@@ -169,14 +169,12 @@ func (w *world) talks(c *chatroom, p *person, acting *device) {
 func (w *world) crowd() {
 	w.settle()
 	c, p := w.chatroom(), pick(w, w.people)
-	d := w.pickDevice(func(d *device) bool { return d.known })
-	if d == nil {
-		return
+	d := pick(w, w.devices())
+	if !d.connected {
+		w.reconnect(d)
 	}
 	w.sits(d, c)
-	if d.connected {
-		w.breakOff(d)
-	}
+	w.breakOff(d)
 	for range 2 {
 		for range replayed * 9 / 10 { // two thirds of them not of priority high
 			w.talks(c, p, nil)

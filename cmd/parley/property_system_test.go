@@ -69,7 +69,7 @@ func round(t *testing.T, nodes []*systest.Server, seed uint64) {
 		do     func()
 	}{
 		{4, w.create}, {5, w.add}, {4, w.remove}, {16, w.send}, {3, w.resend}, {3, w.rename}, {1, w.mute}, {6, w.read}, {5, w.change}, {1, w.destroy},
-		{6, w.connect}, {5, w.cut}, {1, w.logOut}, {2, w.lookForPresence}, {2, w.lookAtReceipts}, {5, w.exchange}, {2, w.createTemporary},
+		{14, w.connect}, {9, w.cut}, {1, w.logOut}, {2, w.lookForPresence}, {2, w.lookAtReceipts}, {5, w.exchange}, {2, w.createTemporary},
 		{5, w.sit}, {2, w.leaveRoom}, {8, w.talk}, {2, w.changeTalk}, {1, w.notInChatrooms},
 		{4, w.subscribe}, {8, w.post}, {2, w.changePost}, {3, w.readService},
 	}
