@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -288,24 +289,40 @@ const runSnippet = `async (code, id) => {
 	})
 }`
 
+// browser is the one that all tests share; each has tabs or profiles of its own in it.
+var browser struct {
+	once  sync.Once
+	ctx   context.Context
+	close context.CancelFunc
+	err   error
+}
+
 func chromium(t *testing.T) context.Context {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-headless-shell", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			// The defaults keep the browser from slowing down tabs that nobody looks at.
-			options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU)
-			ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-			t.Cleanup(cancel)
-			ctx, cancel = chromedp.NewContext(ctx)
-			t.Cleanup(cancel)
-			if err := chromedp.Do(ctx); err != nil {
-				t.Fatal(err)
+	browser.once.Do(func() {
+		for _, name := range []string{"chromium", "chromium-headless-shell", "google-chrome"} {
+			if path, err := exec.LookPath(name); err == nil {
+				// The defaults keep the browser from slowing down tabs that nobody looks at.
+				options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU)
+				ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+				browser.close = cancel
+				browser.ctx, _ = chromedp.NewContext(ctx)
+				browser.err = chromedp.Do(browser.ctx)
+				return
 			}
-			return ctx
 		}
+		browser.err = errors.New("no Chromium: install one of chromium, chromium-headless-shell and google-chrome")
+	})
+	if browser.err != nil {
+		t.Fatal(browser.err)
 	}
-	t.Fatal("no Chromium: install one of chromium, chromium-headless-shell and google-chrome")
-	return nil
+	return browser.ctx
+}
+
+func closeBrowser() {
+	if browser.close != nil {
+		browser.close()
+	}
 }
 
 // openTab opens a page of the server in which P is the client library.

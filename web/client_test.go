@@ -17,6 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	closeBrowser()
 	systest.CleanUp()
 	os.Exit(code)
 }
