@@ -117,6 +117,14 @@ func (w *window) is(what, script, want string) {
 	}
 }
 
+// close closes the tab, as the cross on it does.
+func (w *window) close() {
+	w.t.Helper()
+	if err := chromedp.Cancel(w.ctx); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *window) signIn(name string) {
 	w.t.Helper()
 	w.fill("sign-in-name", name)

@@ -14,8 +14,8 @@ type Proxy struct {
 	network, target string
 	mu              sync.Mutex
 	flows           *sync.Cond
-	cut, closed     bool
-	conns           map[net.Conn]bool
+	cut, mute, down bool
+	conns           map[net.Conn]bool // those that are up
 }
 
 // NewProxy relays to a target ("tcp" or "unix") until the test ends.
@@ -29,13 +29,7 @@ func NewProxy(t testing.TB, network, target string) *Proxy {
 	p.flows = sync.NewCond(&p.mu)
 	t.Cleanup(func() {
 		l.Close()
-		p.mu.Lock()
-		p.closed = true
-		for c := range p.conns {
-			c.Close()
-		}
-		p.mu.Unlock()
-		p.flows.Broadcast()
+		p.Drop()
 	})
 	go func() {
 		for {
@@ -50,36 +44,54 @@ func NewProxy(t testing.TB, network, target string) *Proxy {
 }
 
 // Cut swallows everything from now on; Heal lets it through again.
-func (p *Proxy) Cut()  { p.set(true) }
-func (p *Proxy) Heal() { p.set(false) }
+func (p *Proxy) Cut() { p.set(func() { p.cut = true }) }
 
-func (p *Proxy) set(cut bool) {
+// Mute swallows what the target answers: it hears all that it is asked.
+func (p *Proxy) Mute() { p.set(func() { p.mute = true }) }
+
+// Drop ends every connection, with what is on its way, and lets none be made until Heal.
+func (p *Proxy) Drop() {
+	p.set(func() {
+		p.down = true
+		for c := range p.conns {
+			c.Close()
+		}
+		clear(p.conns)
+	})
+}
+
+// Heal is the end of Cut, Mute and Drop.
+func (p *Proxy) Heal() { p.set(func() { p.cut, p.mute, p.down = false, false, false }) }
+
+func (p *Proxy) set(change func()) {
 	p.mu.Lock()
-	p.cut = cut
+	change()
 	p.mu.Unlock()
 	p.flows.Broadcast()
 }
 
-// pass waits until bytes may flow; false when the proxy is over.
-func (p *Proxy) pass() bool {
+// pass waits until bytes that came from a connection may flow; false when it was dropped.
+func (p *Proxy) pass(from net.Conn, answers bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.cut && !p.closed {
+	for (p.cut || answers && p.mute) && p.conns[from] {
 		p.flows.Wait()
 	}
-	return !p.closed
+	return p.conns[from]
 }
 
 func (p *Proxy) keep(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.conns[c] = true
-	return !p.closed
+	if !p.down {
+		p.conns[c] = true
+	}
+	return !p.down
 }
 
 func (p *Proxy) relay(near net.Conn) {
 	defer near.Close()
-	if !p.keep(near) || !p.pass() {
+	if !p.keep(near) || !p.pass(near, false) {
 		return
 	}
 	far, err := net.Dial(p.network, p.target)
@@ -91,11 +103,11 @@ func (p *Proxy) relay(near net.Conn) {
 		return
 	}
 	done := make(chan struct{}, 2)
-	copyOver := func(to, from net.Conn) {
+	copyOver := func(to, from net.Conn, answers bool) {
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := from.Read(buf)
-			if !p.pass() || err != nil {
+			if !p.pass(from, answers) || err != nil {
 				break
 			}
 			if _, err := to.Write(buf[:n]); err != nil {
@@ -104,7 +116,7 @@ func (p *Proxy) relay(near net.Conn) {
 		}
 		done <- struct{}{}
 	}
-	go copyOver(far, near)
-	go copyOver(near, far)
+	go copyOver(far, near, false)
+	go copyOver(near, far, true)
 	<-done
 }
