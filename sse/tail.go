@@ -132,8 +132,12 @@ func (t *tail) forget(by *entry, changed func(*entry) bool) {
 		old.stale, old.frame = true, nil
 	}
 	if by.audience == model.ToMembers && by.kind != model.EventConversationDeleted {
+		one := by.kind == model.EventMessageUpdate || by.kind == model.EventMessageRecall
 		for en := t.at(by.prev); en != nil; en = t.at(en.prev) {
 			mark(en)
+			if one && en.kind == model.EventMessage && en.seq <= by.seq {
+				return // nothing about a message comes before it
+			}
 		}
 		return
 	}
