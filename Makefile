@@ -69,8 +69,8 @@ postgres:
 	fi
 
 # The tests also need a C compiler, for the race detector; curl, for the lines of
-# the first conversation; a browser, for its EventSource; and Node.js, Python and
-# openssl, for the examples of docs/AUTH.md.
+# the first conversation; a browser, for its EventSource; Node.js, Python and
+# openssl, for the examples of docs/AUTH.md; and axe-core, for the page at /.
 .PHONY: tools
 tools:
 	@$(INSTALL) if missing cc; then install "the race detector" "gcc libc6-dev" gcc; fi
@@ -85,4 +85,8 @@ tools:
 	@$(INSTALL) if missing chromium-headless-shell headless-shell chromium chromium-browser google-chrome && \
 			! ls -d "/Applications/Google Chrome.app" /Applications/Chromium.app 2>/dev/null | grep -q .; then \
 		install "the browser test" chromium-headless-shell chromium || install "the browser test" chromium chromium; \
+	fi
+	@if ! cmp -s web/test/package-lock.json web/test/node_modules/.installed; then \
+		echo "installing axe-core, for the test of the page"; \
+		npm ci --prefix web/test --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && cp web/test/package-lock.json web/test/node_modules/.installed; \
 	fi

@@ -302,8 +302,9 @@ func chromium(t *testing.T) context.Context {
 	browser.once.Do(func() {
 		for _, name := range []string{"chromium", "chromium-headless-shell", "google-chrome"} {
 			if path, err := exec.LookPath(name); err == nil {
-				// The defaults keep the browser from slowing down tabs that nobody looks at.
-				options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU)
+				// The defaults keep the browser from slowing down tabs that nobody looks at. There is a mouse, as on a desk.
+				mouse := chromedp.Flag("blink-settings", "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4")
+				options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, mouse)
 				ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 				browser.close = cancel
 				browser.ctx, _ = chromedp.NewContext(ctx)

@@ -1,8 +1,6 @@
 package web_test
 
 import (
-	"encoding/base64"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,10 +72,10 @@ func mary(t *testing.T, tom, jerry, mary *window) {
 // A message of each kind that the page can send.
 func kinds(t *testing.T, tom, jerry *window) {
 	picture, song := filepath.Join(t.TempDir(), "avatar.png"), filepath.Join(t.TempDir(), "song list.txt")
-	write(t, picture, png)
+	write(t, picture, hill())
 	write(t, song, []byte("la la la"))
 	tom.attach("photo-input", picture)
-	jerry.awaitTrue("the picture", `at("image")?.querySelector("img").naturalWidth === 2`)
+	jerry.awaitTrue("the picture", `at("image")?.querySelector("img").naturalWidth === 480`)
 	jerry.is("what it is called", `at("image").getAttribute("aria-label")`, "Show the image avatar.png")
 	tom.attach("file-input", song)
 	jerry.await("the file", `at("file").innerText`, "song list.txt\n8 bytes")
@@ -93,7 +91,7 @@ func kinds(t *testing.T, tom, jerry *window) {
 	jerry.await("where it is", `at("location").innerText + textOf(rows().at(-1))`, "Location\n31.37533, 120.96647新开的蛋糕店！耗子咱们有福了…")
 
 	jerry.click("image")
-	jerry.awaitTrue("the picture alone", `at("image-preview").querySelector("img").naturalWidth === 2`)
+	jerry.awaitTrue("the picture alone", `at("image-preview").querySelector("img").naturalWidth === 480`)
 	jerry.keys("\x1b")
 	jerry.awaitTrue("it is closed", `!at("image-preview")`)
 	tom.await("everything is sent", `rows().filter((r) => ["pending", "failed"].includes(r.dataset.status)).length`, "0")
@@ -217,12 +215,3 @@ func write(t *testing.T, path string, content []byte) {
 		t.Fatal(err)
 	}
 }
-
-// png is a picture of two by two pixels.
-var png = func() []byte {
-	b, err := base64.StdEncoding.DecodeString("iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP4z8DAAMYQCgAf7gP9i18U1AAAAABJRU5ErkJggg==")
-	if err != nil {
-		panic(fmt.Sprint("the picture: ", err))
-	}
-	return b
-}()

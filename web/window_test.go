@@ -10,11 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"parley/cmd/parley/systest"
 )
@@ -77,6 +80,7 @@ const helpers = `
 	window.said = () => rows().filter(textOf).map((r) => r.dataset.from + ': ' + textOf(r)).join('|')
 	window.rowOf = (text) => rows().find((r) => textOf(r) === text)
 	window.notices = () => all('notice').map((n) => n.textContent).join('|')
+	window.focused = () => document.activeElement.dataset.testid ?? document.activeElement.tagName
 	window.lastStatus = () => rows().at(-1)?.dataset.status
 	window.chats = () => all('chat').map((c) => c.querySelector('.chat-title').textContent).join('|')
 	window.chat = (title) => all('chat').find((c) => c.querySelector('.chat-title').textContent === title)
@@ -177,7 +181,7 @@ func (w *window) clickOn(what, script string) {
 
 func (w *window) fill(id, text string) {
 	w.t.Helper()
-	w.do("fill "+id, chromedp.SendKeys(testid(id), text))
+	w.do("fill "+id, chromedp.Focus(testid(id), chromedp.NodeVisible), press(text))
 }
 
 // replace fills a field that has something in it.
@@ -188,7 +192,29 @@ func (w *window) replace(id, text string) {
 }
 
 // keys presses keys wherever the focus is.
-func (w *window) keys(keys string) { w.t.Helper(); w.do("the keys "+keys, chromedp.KeyEvent(keys)) }
+func (w *window) keys(keys string) { w.t.Helper(); w.do("the keys "+keys, press(keys)) }
+
+// press presses keys as a keyboard does: where the page does not let a key do its work, no character comes of it.
+func press(keys string, modifiers ...chromedp.Modifier) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		for _, r := range keys {
+			events := kb.Encode(r)
+			down, up := events[0], events[len(events)-1]
+			if len(events) == 3 {
+				down.Text, down.UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+			}
+			for _, event := range []*input.DispatchKeyEventParams{down, up} {
+				for _, m := range modifiers {
+					event.Modifiers |= int64(m)
+				}
+				if _, err := cdp.Call(ctx, tab, input.DispatchKeyEvent, *event); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
 
 // attach sends a file as a picture ("photo-input") or as what it is ("file-input").
 func (w *window) attach(input, path string) {
