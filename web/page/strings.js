@@ -74,11 +74,14 @@ const listeners = new Set()
 let language = localStorage.getItem(KEPT) ?? (navigator.language.startsWith('zh') ? 'zh' : 'en')
 if (!LANGUAGES[language]) language = 'en'
 
+// A name may turn its own letters around, but not the sentence that it stands in.
+const unturned = (value) => String(value).replace(/[\u202a-\u202e\u2066-\u2069]/g, '')
+
 /** The words of a key; {n} and the like stand for what values has. */
 export function t(key, values) {
   const text = LANGUAGES[language][key]
   if (text === undefined) throw new Error('no words for ' + key)
-  return values ? text.replace(/\{(\w+)\}/g, (_, k) => values[k]) : text
+  return values ? text.replace(/\{(\w+)\}/g, (_, k) => unturned(values[k])) : text
 }
 
 /** What went wrong, in words. */
