@@ -78,7 +78,7 @@ const helpers = `
 	window.rows = () => all('row')
 	window.textOf = (row) => at('text', row)?.textContent
 	window.said = () => rows().filter(textOf).map((r) => r.dataset.from + ': ' + textOf(r)).join('|')
-	window.rowOf = (text) => rows().find((r) => textOf(r) === text)
+	window.rowOf = (text) => rows().findLast((r) => textOf(r) === text)
 	window.notices = () => all('notice').map((n) => n.textContent).join('|')
 	window.focused = () => document.activeElement.dataset.testid ?? document.activeElement.tagName
 	window.lastStatus = () => rows().at(-1)?.dataset.status
