@@ -23,6 +23,8 @@ const typeName = (number) => Object.keys(TYPES).find((name) => TYPES[name] === n
 // ---- Small things ----
 
 const date = (text) => (text ? new Date(text) : undefined)
+// The old code asks which messages are earlier than a receipt: the one it stands on has to be.
+const after = (text) => (text ? new Date(Date.parse(text) + 1) : undefined)
 const list = (one) => (Array.isArray(one) ? one : [one])
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const path = (...parts) => '/v1/' + parts.map(encodeURIComponent).join('/')
@@ -149,7 +151,7 @@ export const TypedMessage = inherit(Message, function () { Message.call(this) },
     message.content = content
     message._text = content._lctext
     message.attributes = content._lcattrs ?? {}
-    for (const field of this._customFields ?? []) message[field] = content[field]
+    for (const field of this._customFields ?? []) message[field] = content[field] ?? message.attributes[field]
     return message
   },
 })
@@ -279,10 +281,13 @@ function encode(message) {
   }
   if (isPlain(payload) && payload._lctype === undefined) return { type: 'raw', text: JSON.stringify(payload) }
   const { _lctype: type, _lctext: text, _lcattrs: attributes, _lcfile: f, _lcloc: location, ...rest } = payload ?? {}
+  const own = Object.keys(rest).length ? rest : undefined
   const body = { type: type > 0 ? 'custom' : typeName(type), text, attributes, location }
   if (!body.type) throw new TypeError(`a message cannot have the type ${type}`)
   if (f) body.file = f.objId ? { id: f.objId } : { url: f.url, ...pick(f.metaData ?? {}, FILE_FIELDS) }
-  if (type > 0) Object.assign(body, { customType: type, data: Object.keys(rest).length ? rest : undefined })
+  if (type > 0) Object.assign(body, { customType: type, data: own })
+  // A built-in type has no other place for what a class that keeps it has added.
+  else if (own) body.attributes = { ...own, ...attributes }
   return compact(body)
 }
 
@@ -380,7 +385,7 @@ export class ConversationBase extends EventEmitter {
     return this._membersChanged(await this.client._call('DELETE', this._path('members'), { query, grant: signed }), false)
   }
   // Who could not be added or removed is in `failures`; when that is everybody, it is an error.
-  _membersChanged({ succeeded, failed, memberCount }, joined) {
+  async _membersChanged({ succeeded, failed, memberCount }, joined) {
     this.failures = failed
     if (failed.length && !succeeded.length) {
       throw Object.assign(new ParleyError(failed[0].code, failed[0].detail, failed[0]), { failures: failed })
@@ -388,6 +393,8 @@ export class ConversationBase extends EventEmitter {
     if (!this.transient && !this.system) {
       this._setMembers(succeeded, joined)
       this.memberCount = memberCount
+      // Whoever joins has not seen the others so far.
+      if (joined && this.members.length < memberCount) await this.fetch().catch(() => {})
     }
     return this
   }
@@ -451,12 +458,13 @@ export class ConversationBase extends EventEmitter {
   async queryMessages(options = {}) { return (await this._history(options)).messages }
   async _history(o, cursor) {
     const time = (t) => (t === undefined || t === null ? undefined : new Date(t).toISOString())
-    const oldToNew = o.direction === MessageQueryDirection.OLD_TO_NEW
+    // An interval from the earlier to the later needs no direction.
+    const oldToNew = Number(o.direction ?? o.startTime < o.endTime) === MessageQueryDirection.OLD_TO_NEW
     const query = cursor ? { cursor, limit: o.limit } : {
       limit: o.limit, direction: oldToNew ? 'old_to_new' : undefined,
       startMessageId: o.startMessageId ?? o.beforeMessageId, startTime: time(o.startTime ?? o.beforeTime), startClosed: o.startClosed || undefined,
       endMessageId: o.endMessageId ?? o.afterMessageId, endTime: time(o.endTime ?? o.afterTime), endClosed: o.endClosed || undefined,
-      ...(o.type === undefined ? {} : o.type > 0 ? { type: 'custom', customType: o.type } : { type: typeName(o.type) }),
+      ...(o.type > 0 ? { type: 'custom', customType: o.type } : { type: typeName(o.type) }),
     }
     const ask = (grant) => this.client._call('GET', this._path('messages'), { query, grant })
     const page = await ask().catch(async (err) => {
@@ -512,7 +520,8 @@ export class ConversationBase extends EventEmitter {
     this.creator = d.creator ?? undefined
     if (d.members.length || !d.memberCount || this.transient || this.system) this.members = d.members
     for (const k of ['memberCount', 'visibility', 'unique', 'muted', 'role']) if (d[k] !== undefined) this[k] = d[k]
-    for (const k of ['createdAt', 'updatedAt', 'lastMessageAt', 'lastDeliveredAt', 'lastReadAt', 'expiresAt']) if (d[k]) this[k] = date(d[k])
+    for (const k of ['createdAt', 'updatedAt', 'lastMessageAt', 'expiresAt']) if (d[k]) this[k] = date(d[k])
+    for (const k of ['lastDeliveredAt', 'lastReadAt']) if (d[k]) this[k] = after(d[k])
   }
   // A stored message that is known now, in whatever way.
   _saw(message) {
@@ -542,7 +551,7 @@ export class ConversationBase extends EventEmitter {
   _settleReceipts() {
     const at = this.lastDeliveredAt
     this._receipts = this._receipts.filter((m) => {
-      if (!(m.timestamp <= at)) return true
+      if (!(m.timestamp < at)) return true
       m.status = MessageStatus.DELIVERED
       m.deliveredAt = at
       return false
@@ -600,10 +609,11 @@ export class ConversationQuery {
   }
   /** All of these are members, others perhaps too. */
   containsMembers(clients) { return this.containsAll('m', clients) }
-  /** Just these are members, and with `includeSelf` oneself. */
+  /** Just these are members, and with `includeSelf` oneself. Without oneself nobody could see that: then all of these, others too. */
   withMembers(clients, includeSelf) {
     const all = [...new Set([...clients, ...(includeSelf ? [this._client.id] : [])])]
-    return this.sizeEqualTo('m', all.length).containsMembers(all)
+    if (all.includes(this._client.id)) this.sizeEqualTo('m', all.length)
+    return this.containsMembers(all)
   }
   ascending(key) { this._order = []; return this.addAscending(key) }
   descending(key) { this._order = []; return this.addDescending(key) }
@@ -825,7 +835,7 @@ export class IMClient extends EventEmitter {
   }
 
   async _fetch(method, url, { query, body, headers, grant, token, via = this.realtime._options.fetch ?? fetch, ...init } = {}) {
-    const params = new URLSearchParams(Object.entries(query ?? {}).map(([k, v]) => (Array.isArray(v) ? v : [k, v])).filter(([, v]) => v !== undefined))
+    const params = new URLSearchParams(Object.entries(query ?? {}).map(([k, v]) => (Array.isArray(v) ? v : [k, v])).filter(([, v]) => v !== undefined && v !== null))
     const all = { Authorization: 'Bearer ' + token, ...headers }
     if (this._session) all['Parley-Session'] = this._session
     if (grant) all['Parley-Grant'] = grant
@@ -1278,8 +1288,8 @@ const HANDLERS = {
     this._conversations.delete(conversationId)
     tell(conversation, 'conversationdeleted', { deletedBy })
   },
-  async last_delivered_at_update(d) { (await this._known(d.conversationId))._receipt('lastDeliveredAt', date(d.lastDeliveredAt)) },
-  async last_read_at_update(d) { (await this._known(d.conversationId))._receipt('lastReadAt', date(d.lastReadAt)) },
+  async last_delivered_at_update(d) { (await this._known(d.conversationId))._receipt('lastDeliveredAt', after(d.lastDeliveredAt)) },
+  async last_read_at_update(d) { (await this._known(d.conversationId))._receipt('lastReadAt', after(d.lastReadAt)) },
   unread_messages_count_update({ conversations }) { return this._setCounts(conversations) },
   conflict(d) {
     this.emit('conflict', { reason: d.code, ...d })

@@ -228,7 +228,7 @@ describe('the connection', { concurrency: 6 }, () => {
     net.after = (what) => sends.test(what) && delivered
     const message = await toms.send(new TextMessage('important'), { receipt: true })
     assert.equal(message.status, MessageStatus.DELIVERED)
-    assert.deepEqual(message.deliveredAt, message.timestamp)
+    assert.ok(message.timestamp < message.deliveredAt)
   })
 
   test('a reload resumes by position', async (t) => {

@@ -44,6 +44,13 @@ describe('the client', { concurrency: 6 }, () => {
     await marys.quit()
     assert.deepEqual((await quit)[0], { members: [mary.id], kickedBy: mary.id })
     await assert.rejects(marys.send(new TextMessage('?')), { code: 4401, type: 'not_a_member', status: 403 })
+
+    // Who joins by the id has seen nobody before, and everybody after.
+    const william = await login(t, someone('William'))
+    const williams = await william.getConversation(toms.id)
+    assert.deepEqual(williams.members, [])
+    assert.equal(await williams.join(), williams)
+    assert.deepEqual([...williams.members].sort(), [tom.id, jerry.id, william.id].sort())
   })
 
   test('every type of message arrives as what it was', async (t) => {
@@ -70,6 +77,14 @@ describe('the client', { concurrency: 6 }, () => {
     assert.equal(seen.type, ImageMessage.TYPE)
     assert.deepEqual([seen.text, seen.getAttributes().location, seen.getFile().url(), seen.getFile().name(), seen.getFile().metaData('width')],
       ['a cat', '旧金山', 'https://example.com/cat.gif', 'cat', 3])
+    // A class that adds to a built-in one and keeps its type.
+    class Photo extends ImageMessage {}
+    messageField('camera')(Photo)
+    jerry.realtime.register(Photo)
+    const photo = Object.assign(new Photo(File.withURL('cat', 'https://example.com/cat.gif')), { camera: 'M6' })
+    const photographed = await arrives(photo.setAttributes({ location: 'here' }))
+    assert.ok(photographed instanceof Photo)
+    assert.deepEqual([photographed.type, photographed.camera, photographed.getAttributes().location], [ImageMessage.TYPE, 'M6', 'here'])
     const place = await arrives(new LocationMessage(new GeoPoint(31.5, 120.25)))
     assert.deepEqual({ ...place.getLocation() }, { latitude: 31.5, longitude: 120.25 })
     const operation = new Operation()
@@ -128,12 +143,14 @@ describe('the client', { concurrency: 6 }, () => {
     const delivered = next(toms, Event.LAST_DELIVERED_AT_UPDATE)
     const message = await toms.send(new TextMessage('important'), { receipt: true })
     await delivered
-    assert.deepEqual(toms.lastDeliveredAt, message.timestamp)
+    const justAfter = new Date(message.timestamp.getTime() + 1) // the documents ask for what is earlier
+    assert.deepEqual(toms.lastDeliveredAt, justAfter)
     assert.equal(message.status, MessageStatus.DELIVERED)
     const read = next(toms, Event.LAST_READ_AT_UPDATE)
     await jerrys.read()
     await read
-    assert.deepEqual(toms.lastReadAt, message.timestamp)
+    assert.deepEqual(toms.lastReadAt, justAfter)
+    assert.deepEqual([(await toms.fetch()).lastDeliveredAt, toms.lastReadAt], [justAfter, justAfter])
     assert.deepEqual((await toms.getReceipts(message)).map((r) => r.read), [true])
   })
 
@@ -183,6 +200,11 @@ describe('the client', { concurrency: 6 }, () => {
     assert.deepEqual(numbers(await toms.queryMessages({ limit: 2, direction: MessageQueryDirection.OLD_TO_NEW })), [1, 2])
     const [first] = await toms.queryMessages({ limit: 1, direction: MessageQueryDirection.OLD_TO_NEW })
     assert.deepEqual(numbers(await toms.queryMessages({ limit: 2, startMessageId: first.id, startClosed: true, direction: MessageQueryDirection.OLD_TO_NEW })), [1, 2])
+    // Between two of them, the earlier one first, as the documents say it.
+    const [last] = await toms.queryMessages({ limit: 1 })
+    const between = { startTime: first.timestamp, startMessageId: first.id, endTime: last.timestamp, endMessageId: last.id }
+    assert.deepEqual(numbers(await toms.queryMessages({ ...between, limit: 2 })), [2, 3])
+    assert.deepEqual(numbers(await toms.queryMessages({ startTime: null, startMessageId: null, endTime: null, type: null, limit: 2 })).slice(0, 1), [21])
     const iterator = toms.createMessagesIterator({ limit: 10 })
     const pages = await Promise.all([iterator.next(), iterator.next(), iterator.next(), iterator.next()])
     assert.deepEqual(pages.map((p) => [p.value?.length, p.done]), [[10, false], [10, false], [2, true], [undefined, true]])
@@ -211,7 +233,7 @@ describe('the client', { concurrency: 6 }, () => {
       bc: [q().greaterThan('age', 10).lessThanOrEqualTo('age', 30), q().notContainedIn('age', [10]), q().greaterThanOrEqualTo('day', day(2)), q().skip(1)],
       a: [q().contains('name', 'NBA'), q().containsAll('tags', ['x', 'y']), q().sizeEqualTo('tags', 2), q().startsWith('name', 'NB'), q().endsWith('name', 'fans'),
         q().matches('name', /nba/i), q().equalTo('deep.n', 1), q().equalTo('attr.deep.n', 1), q().equalTo('objectId', a.id), q().limit(1), q().equalTo('open', true), q().equalTo('day', day(1))],
-      b: [q().withMembers(['Bob'], true), q().withMembers([tom.id, 'Bob']), q().sizeEqualTo('m', 2), q().containsMembers(['Bob']), q().matches('keywords', '教育'),
+      b: [q().withMembers(['Bob'], true), q().withMembers([tom.id, 'Bob']), q().withMembers(['Bob']), q().sizeEqualTo('m', 2), q().containsMembers(['Bob']), q().matches('keywords', '教育'),
         ConversationQuery.and(q().greaterThan('age', 10), q().lessThan('age', 30))],
       c: [q().doesNotExist('name'), q().matches('language', /[\u4e00-\u9fa5]/), q().equalTo('topic', 'nba'), q().greaterThan('age', 20)],
       cba: [q().descending('age'), q().ascending('mark').addDescending('age')],

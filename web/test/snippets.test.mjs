@@ -74,7 +74,6 @@ async function scene(script) {
   const conversation = await start()
   if (/lastMessageAt\.to/.test(script)) for (let i = 0; i < 9; i++) await start() // what it lists must have messages
   const [first, last] = [await conversation.send(new Parley.TextMessage('first')), await conversation.send(new Parley.TextMessage('last'))]
-  const newest = script.includes('endTimestamp')
   if (script.includes("'tr', true")) await tom.createChatRoom({ topic: '奔跑吧，兄弟' })
   class OperationMessage extends Parley.TypedMessage {}
   Parley.messageType(1)(OperationMessage)
@@ -93,7 +92,7 @@ async function scene(script) {
   const names = {
     ...AV, AV, ...people, realtime, client: tom, conversation, currentConversation: conversation, CONVERSATION_ID: conversation.id, OperationMessage,
     oldMessage: last, receivedMessage: first, someAVFile: file, file, appId: '', query: tom.getQuery(), host: tom,
-    messageId: (newest ? last : first).id, timestamp: (newest ? last : first).timestamp, endMessageId: first.id, endTimestamp: first.timestamp,
+    messageId: first.id, timestamp: first.timestamp, endMessageId: last.id, endTimestamp: last.timestamp,
     require: (name) => modules[name], window: { confirm: () => true }, $: () => [{ files: [new Blob(['\xff\xd8\xff'], { type: 'image/jpeg' })] }],
     console: { ...console, log() {}, warn() {}, error: (err) => wrong.push(err?.stack ?? String(err)) },
   }
