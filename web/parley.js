@@ -1366,7 +1366,7 @@ export class Realtime extends EventEmitter {
     return value
   }
   async _plugged(plugin, run) {
-    try { return await run() } catch (err) { report(Object.assign(err, { message: `${plugin.name}: ${err.message}` })) }
+    try { return await run() } catch (err) { console.error(plugin.name, err) } // a fault of theirs must not end the program
   }
 
   /** Logs a client in. The same id and tag give the same object as long as it is not closed. */

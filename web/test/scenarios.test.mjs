@@ -391,7 +391,10 @@ describe('the client', { concurrency: 6 }, () => {
     }
     class Shout extends TypedMessage {}
     messageType(8)(Shout)
-    const { tom, toms, jerry, jerrys } = await pair(t, { plugins: [plugin, { name: 'classes', messageClasses: [Shout] }] })
+    // One of the documents': it fails at every message that has no file.
+    const failing = { name: 'ensure-file-id', beforeMessageParse: (json) => { json._lcfile.id ??= ''; return json } }
+    const logged = t.mock.method(console, 'error', () => {})
+    const { tom, toms, jerry, jerrys } = await pair(t, { plugins: [plugin, failing, { name: 'classes', messageClasses: [Shout] }] })
     assert.equal(toms.shout(), 'HEY')
     const heard = []
     jerry.on('message', (m) => heard.push(m))
@@ -400,6 +403,7 @@ describe('the client', { concurrency: 6 }, () => {
     await toms.send(new Shout().setText('A'))
     await until('two are heard', () => heard.length === 2)
     assert.deepEqual(heard.map((m) => [m.text, m.extra, m.constructor]), [['hi!?', 4, TextMessage], ['A!?', 3, Shout]])
+    assert.ok(logged.mock.calls.some(({ arguments: [name, err] }) => name === failing.name && err instanceof TypeError))
     assert.equal(jerrys.unreadMessagesCount, 2)
     assert.deepEqual(made.slice(0, 2).sort(), ['Realtime', 'Realtime'])
     assert.ok(tom && made.includes('IMClient') && made.includes('Conversation'))
