@@ -15,7 +15,9 @@ function hue(name) {
 
 const letters = globalThis.Intl?.Segmenter ? (text) => [...new Intl.Segmenter().segment(text)].map((s) => s.segment) : Array.from
 function initials(name) {
-  const [first = '', second = ''] = name.trim().split(/\s+/)
+  const words = name.trim().split(/\s+/)
+  const spoken = words.filter((word) => /^[\p{L}\p{N}]/u.test(word))
+  const [first = '', second = ''] = spoken.length ? spoken : words
   return (letters(first)[0] ?? '?') + (letters(second)[0] ?? '')
 }
 
