@@ -6,7 +6,7 @@ BENCH ?=
 
 .PHONY: help
 help: ## show what can be done
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(if $(DATABASE_URL),,postgres) build ## build and start the server, on http://127.0.0.1:8080; installs PostgreSQL if it is missing
@@ -28,6 +28,10 @@ check: format-check test openapi-check ## everything that has to hold before a c
 .PHONY: bench
 bench: postgres build ## measure; BENCH="-count 3 -markdown" and the like are handed on
 	bin/parley-bench $(BENCH)
+
+.PHONY: screenshots
+screenshots: postgres tools ## take the pictures of the page in docs/ anew
+	PARLEY_SCREENSHOTS=$(CURDIR)/docs go test -count=1 -run '^TestScreenshots$$' ./web
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)

@@ -27,6 +27,8 @@ func lively(t *testing.T, s *systest.Server) {
 	tom.Want(t, http.StatusNoContent, "PUT", "/v1/conversations/"+quiet+"/mute", nil)
 
 	pair := conversation(t, tom, object{"members": []string{"Jerry"}, "unique": true})
+	tom.Say(t, pair, "Jerry, are you awake?")
+	jerry.Say(t, pair, "No.")
 	send(t, tom, pair, object{"type": "text", "text": "Truce until Monday?", "receipt": true})
 	jerry.Say(t, pair, "Truce. But the cheese stays on my side.")
 
@@ -50,6 +52,13 @@ func lively(t *testing.T, s *systest.Server) {
 // everything sends a message of each kind.
 func everything(t *testing.T, id string, tom, jerry, mary, william *systest.Client) {
 	t.Helper()
+	sound := upload(t, mary, "squeak.wav", "audio/wav", []byte("RIFF"))
+	send(t, mary, id, object{"type": "audio", "file": object{"id": sound}})
+	send(t, mary, id, object{"type": "video", "file": object{"id": sound, "name": "chase.mp4"}})
+	send(t, william, id, object{"type": "custom", "customType": 7, "text": "William invites you to a game", "data": object{"game": "chess"}})
+	send(t, william, id, object{"type": "custom", "customType": 8, "data": object{"x": 1}})
+	send(t, jerry, id, object{"type": "raw", "text": "raw words"})
+	send(t, jerry, id, object{"type": "binary", "data": "AQI="})
 	jerry.Say(t, id, "Did anybody see who took the last piece of Emmental?")
 	first := tom.Say(t, id, "Me? No!")
 	tom.Want(t, http.StatusOK, "PATCH", "/v1/conversations/"+id+"/messages/"+first.ID, object{"type": "text", "text": "Me? Never. I was asleep the whole afternoon."})
@@ -61,13 +70,6 @@ func everything(t *testing.T, id string, tom, jerry, mary, william *systest.Clie
 	jerry.Want(t, http.StatusOK, "POST", "/v1/conversations/"+id+"/messages/"+gone.ID+"/recall", nil)
 	send(t, william, id, object{"type": "location", "text": "Meet me at the new cake shop", "location": object{"latitude": 31.3753285, "longitude": 120.9664658}})
 	send(t, william, id, object{"type": "file", "file": object{"id": upload(t, william, "cake menu.pdf", "application/pdf", bytes.Repeat([]byte("%PDF "), 50_000))}})
-	sound := upload(t, mary, "squeak.wav", "audio/wav", []byte("RIFF"))
-	send(t, mary, id, object{"type": "audio", "file": object{"id": sound}})
-	send(t, mary, id, object{"type": "video", "file": object{"id": sound, "name": "chase.mp4"}})
-	send(t, william, id, object{"type": "custom", "customType": 7, "text": "William invites you to a game", "data": object{"game": "chess"}})
-	send(t, william, id, object{"type": "custom", "customType": 8, "data": object{"x": 1}})
-	send(t, jerry, id, object{"type": "raw", "text": "raw words"})
-	send(t, jerry, id, object{"type": "binary", "data": "AQI="})
 	mary.Say(t, id, "Cake it is. See you all there at four!")
 }
 
@@ -106,16 +108,16 @@ func upload(t *testing.T, c *systest.Client, name, mime string, content []byte) 
 
 // hill is a picture of one, in the evening.
 func hill() []byte {
-	const w, h = 480, 300
+	const w, h = 480, 225
 	img := image.NewRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
 		for x := range w {
 			up := float64(y) / h
 			c := color.RGBA{uint8(70 + 180*up), uint8(90 + 80*up), uint8(170 - 70*up), 255}
-			if math.Hypot(float64(x)-340, float64(y)-150) < 38 {
+			if math.Hypot(float64(x)-340, float64(y)-105) < 36 {
 				c = color.RGBA{255, 226, 150, 255}
 			}
-			for i, ground := range []float64{190 + 40*math.Sin(float64(x)/70), 235 + 25*math.Sin(float64(x)/45+2)} {
+			for i, ground := range []float64{140 + 35*math.Sin(float64(x)/70), 180 + 22*math.Sin(float64(x)/45+2)} {
 				if float64(y) > ground {
 					c = color.RGBA{uint8(52 - 22*i), uint8(84 - 26*i), uint8(76 - 20*i), 255}
 				}

@@ -65,7 +65,7 @@ func newWindow(t *testing.T, parent context.Context, url string, options ...chro
 		t.Fatal(err)
 	}
 	command(t, ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: helpers})
-	w.do("a viewport", chromedp.EmulateViewport(1100, 760))
+	w.do("a viewport", chromedp.EmulateViewport(1180, 760))
 	open(t, ctx, url+"/")
 	return w
 }
