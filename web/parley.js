@@ -1116,7 +1116,6 @@ export class IMClient extends EventEmitter {
         conversation._countedTo = Math.max(conversation._countedTo, last.seq ?? 0)
       }
       this._change(conversation, (c) => c._setUnread(unreadMessagesCount, unreadMessagesMentioned))
-      this._unreadChanged(conversation)
     }
   }
   async _loadUnread() { await this._setCounts(await this._all('/v1/unread')) }

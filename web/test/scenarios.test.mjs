@@ -128,9 +128,12 @@ describe('the client', { concurrency: 6 }, () => {
     const again = await fresh.createIMClient(jerry.id)
     const [[c]] = await counted(again, 1)
     assert.deepEqual([c.id, c.name, c.lastMessage.text], [toms.id, 'Tom & Jerry', 'three'])
+    const told = []
+    again.on('unreadmessagescountupdate', ([c]) => told.push(c.unreadMessagesCount))
     const both = counted(again, 2)
     const fourth = await toms.send(new TextMessage('four'))
     await both
+    assert.deepEqual(told, [2]) // not once more what the log-in told
     const none = counted(again, 0)
     await toms.recall(fourth)
     await toms.recall((await toms.queryMessages({ limit: 2 }))[0])
