@@ -108,7 +108,9 @@ export class ConversationBase extends EventEmitter {
   readonly updatedAt?: Date
   readonly lastMessageAt?: Date
   readonly lastMessage?: Message
+  /** One's own messages that are earlier than this have been delivered. With two members only. */
   readonly lastDeliveredAt?: Date
+  /** One's own messages that are earlier than this have been read. With two members only. */
   readonly lastReadAt?: Date
   readonly unreadMessagesCount: number
   readonly unreadMessagesMentioned: boolean
