@@ -847,6 +847,7 @@ export class IMClient extends EventEmitter {
   }
   // One request to the server and its answer. What may be repeated is, a few times; the token is renewed once.
   async _call(method, url, request = {}) {
+    if (this._over) throw new ParleyError('session_required', 'this client is logged out', { legacyCode: 4105 })
     const again = request.retry || /GET|PUT|PATCH/.test(method)
     for (let attempt = 0, renewed; ; attempt++) {
       const auth = this._token(renewed)
@@ -990,7 +991,7 @@ export class IMClient extends EventEmitter {
     if (err.frame) {
       this._tabs?.post({ frame: err.frame })
       this._handle(...err.frame)
-    } else this._over({ code: err.type })
+    } else this._ended({ code: err.type })
   }
   // Lets another tab have the stream. What comes on it is heard from there.
   _follow() {
@@ -1012,9 +1013,10 @@ export class IMClient extends EventEmitter {
     this.realtime._forget(this)
     if (latest === this) latest = undefined
   }
-  _over(payload) {
+  _ended(payload) {
     if (this._closed) return
     this._end()
+    this._over = true
     this.emit('close', payload)
   }
   _keep() {
@@ -1030,6 +1032,8 @@ export class IMClient extends EventEmitter {
     this._end()
     await acked
     if (!shared) await this._call('DELETE', path('sessions', this._session)).catch((err) => { if (err.type !== 'network' && err.status !== 404) throw err })
+    for (const c of this._conversations.values()) await c._sending // what was sent before still arrives
+    this._over = true
   }
 
   // -- what comes on the stream --
@@ -1292,9 +1296,9 @@ const HANDLERS = {
   unread_messages_count_update({ conversations }) { return this._setCounts(conversations) },
   conflict(d) {
     this.emit('conflict', { reason: d.code, ...d })
-    this._over({ code: d.code })
+    this._ended({ code: d.code })
   },
-  session_closed(d) { this._over({ code: d.code, legacyCode: d.legacyCode, reason: d.reason }) },
+  session_closed(d) { this._ended({ code: d.code, legacyCode: d.legacyCode, reason: d.reason }) },
   // The log does not reach back to our position: what is shown has to be loaded anew.
   async reset({ reason }) {
     this._position = undefined
