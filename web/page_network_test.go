@@ -47,7 +47,7 @@ func cable(t *testing.T, tom, jerry *window, proxy *systest.Proxy) string {
 	tom.say("into the dark")
 	jerry.say("are you there?")
 	jerry.say("Tom?")
-	tom.is("what Tom sees", "said() + lastStatus()", "Tom: before|Tom: into the darkpending")
+	tom.await("what Tom sees", "said() + lastStatus()", "Tom: before|Tom: into the darkpending")
 	tom.attach("file-input", paper)
 	proxy.Drop()
 	tom.awaitState("reconnecting")

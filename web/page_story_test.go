@@ -113,7 +113,7 @@ func refused(tom *window) {
 // Messages are edited and recalled, and Tom sees who has read one.
 func changes(t *testing.T, tom, jerry *window) {
 	tom.say("I am a dog")
-	jerry.awaitTrue("the message", `rowOf("I am a dog")`)
+	tom.await("it is sent", `rowOf("I am a dog").dataset.status`, "sent")
 	tom.keys("\u0304") // up: the last one again
 	tom.await("what is edited", `at("input").value`, "I am a dog")
 	tom.replace("input", "I am a cat\r")
@@ -170,7 +170,7 @@ func jerryLeaves(t *testing.T, tom, jerry *window) {
 	jerry.click("submit")
 	jerry.await("what happened", `all("toast").at(-1).innerText`, "You have left “Tom & Jerry & friends”.")
 	jerry.await("his list", "chats()", "")
-	jerry.is("nothing is open", `String(at("title").offsetParent)`, "null")
+	jerry.awaitTrue("nothing is open", `!at("title").offsetParent`)
 	tom.await("what happened", `all("notice").at(-1).innerText`, "Jerry left")
 }
 

@@ -173,7 +173,8 @@ export class ConversationView {
     this.store.add(conversation)
   }
   _editLast() {
-    const { items } = this.timeline
+    const { items, pending } = this.timeline
+    if (pending.some((e) => !e.error)) return // that one is the last, and cannot be edited before it has arrived
     for (let i = items.length - 1; i >= Math.max(0, items.length - 50); i--) {
       const { message } = items[i]
       if (message?.from === this.store.me && message instanceof TextMessage) {
