@@ -55,6 +55,19 @@ func twoTabs(t *testing.T, s *systest.Server, browser context.Context) {
 	eval[any](t, second, fmt.Sprintf("tom.getConversation(%q).then(c => c.send(new P.TextMessage('mine'))).then(() => null)", id))
 	awaitHeard(t, first, `["one","mine"]`)
 
+	// Each hears of those whose presence it asked for, the last one to ask as well as the first.
+	eval[any](t, first, "tom.subscribePresence(['Ann']).then(() => null)")
+	eval[any](t, second, "tom.subscribePresence(['Ben']).then(() => null)")
+	for _, tab := range []context.Context{first, second} {
+		eval[any](t, tab, "window.online = [], tom.on('presence', (p) => online.push(p.clientId)), null")
+	}
+	for _, name := range []string{"Ann", "Ben"} {
+		s.As(name).Create(t, "Tom")
+		logIn(t, openTab(t, browser, s), name)
+	}
+	awaitTrue(t, first, "online.join() === 'Ann'")
+	awaitTrue(t, second, "online.join() === 'Ben'")
+
 	// The one that holds the stream goes away, the other one takes it over where it was.
 	if err := chromedp.Cancel(first); err != nil {
 		t.Fatal(err)

@@ -223,6 +223,8 @@ export class Message {
   readonly receipt?: boolean
   readonly moderated?: boolean
   readonly priority?: string
+  /** What makes the send of it exactly-once; of one's own message from the moment it is sent. */
+  readonly idempotencyKey?: string
   readonly mentionList: string[]
   readonly mentionedAll: boolean
   /** Whether the client that got it is meant. */

@@ -28,14 +28,20 @@ const after = (text) => (text ? new Date(Date.parse(text) + 1) : undefined)
 const list = (one) => (Array.isArray(one) ? one : [one])
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const path = (...parts) => '/v1/' + parts.map(encodeURIComponent).join('/')
-const isPlain = (v) => v !== null && typeof v === 'object' && !Array.isArray(v) && !(v instanceof Date)
-const pick = (o, keys) => compact(Object.fromEntries(keys.map((k) => [k, o[k]])))
+const isPlain = (v) => v && typeof v === 'object' && !Array.isArray(v) && !(v instanceof Date)
+const pick = (o, keys) => compact(Object.fromEntries(keys.split(' ').map((k) => [k, o[k]])))
 const compact = (o) => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined && v !== null))
 const randomId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('')
 const report = (err) => (globalThis.reportError ? reportError(err) : queueMicrotask(() => { throw err }))
 const toBase64 = (bytes) => btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(''))
 const fromBase64 = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b)
+/** A queue: what it is given runs one after the other. */
+const inTurn = (last = Promise.resolve()) => (run) => {
+  const done = last.then(run)
+  last = done.catch(() => {})
+  return done
+}
 
 // Dates in attributes, as the server knows them.
 const walk = (v, change) => change(v) ?? (Array.isArray(v) ? v.map((x) => walk(x, change)) :
@@ -43,26 +49,28 @@ const walk = (v, change) => change(v) ?? (Array.isArray(v) ? v.map((x) => walk(x
 const toWire = (v) => walk(v, (x) => (x instanceof Date ? { __type: 'Date', iso: x.toISOString() } : undefined))
 const fromWire = (v) => walk(v, (x) => (x?.__type === 'Date' ? new Date(x.iso) : undefined))
 
+// Both go by way of lists: assigning to __proto__ would not make an attribute of that name.
+
 /** The merge of RFC 7396. */
 function merge(target, patch) {
   if (!isPlain(patch)) return patch
-  const out = isPlain(target) ? { ...target } : {}
+  const out = new Map(Object.entries(isPlain(target) ? target : {}))
   for (const [k, v] of Object.entries(patch)) {
-    if (v === null) delete out[k]
-    else out[k] = merge(out[k], v)
+    if (v === null) out.delete(k)
+    else out.set(k, merge(out.get(k), v))
   }
-  return out
+  return Object.fromEntries(out)
 }
 
 /** The merge patch that makes b of a. */
 function difference(a, b) {
-  const out = {}
-  for (const k of new Set([...Object.keys(a), ...Object.keys(b)])) {
-    if (b[k] === undefined) out[k] = null
-    else if (isPlain(a[k]) && isPlain(b[k])) { if (!same(a[k], b[k])) out[k] = difference(a[k], b[k]) }
-    else if (!same(a[k], b[k])) out[k] = b[k]
+  const [before, after] = [a, b].map((o) => new Map(Object.entries(o)))
+  const out = []
+  for (const k of Object.keys({ ...a, ...b })) {
+    const [x, y] = [before.get(k), after.get(k)]
+    if (!same(x, y)) out.push([k, isPlain(x) && isPlain(y) ? difference(x, y) : y ?? null])
   }
-  return out
+  return Object.fromEntries(out)
 }
 
 export class EventEmitter {
@@ -114,7 +122,6 @@ function inherit(base, init, statics) {
 /** A message of any content: a string goes as it is, an object as JSON. */
 export function Message(content) {
   this.content = content
-  this.id = this.cid = this.from = this.seq = this.timestamp = this.updatedAt = this.deliveredAt = undefined
   this._mentionList = []
   this.mentionedAll = this.mentioned = false
   this.status = MessageStatus.NONE
@@ -173,7 +180,7 @@ Object.assign(TypedMessage.prototype, {
 
 /** Gives a class of messages its number: positive, the negative ones are ours. Also a decorator. */
 export const messageType = (number) => (target) => {
-  if (!Number.isInteger(number)) throw new TypeError(`${number} is not an integer`)
+  if (!Number.isInteger(number)) throw new TypeError('a type is an integer')
   target.TYPE = number
 }
 /** Names the properties that a class of messages sends. Also a decorator. */
@@ -215,12 +222,11 @@ export const LocationMessage = inherit(TypedMessage, function (point) {
 })
 LocationMessage.prototype.getLocation = function () { return this._location }
 LocationMessage.prototype.getPayload = function () {
-  const { latitude, longitude } = this._location ?? {}
-  return { ...TypedMessage.prototype.getPayload.call(this), _lcloc: { latitude, longitude } }
+  return { ...TypedMessage.prototype.getPayload.call(this), _lcloc: new GeoPoint(this._location) }
 }
 
 export const TypedMessagesPlugin = {
-  name: 'typed-messages', messageClasses: [FileMessage, ImageMessage, AudioMessage, VideoMessage, LocationMessage],
+  messageClasses: [FileMessage, ImageMessage, AudioMessage, VideoMessage, LocationMessage],
 }
 
 export class GeoPoint {
@@ -230,7 +236,6 @@ export class GeoPoint {
     this.latitude = latitude
     this.longitude = longitude
   }
-  toJSON() { return { latitude: this.latitude, longitude: this.longitude } }
 }
 
 /** Something to upload, or a link to what lies elsewhere. */
@@ -241,7 +246,7 @@ export class File {
     this._meta = {}
   }
   static _of({ objId, url, name, metaData }) {
-    return Object.assign(new File(name ?? metaData?.name), { id: objId, _url: url, _meta: { ...metaData } })
+    return Object.assign(File.withURL(name ?? metaData?.name, url, metaData), { id: objId })
   }
   name() { return this._name }
   url() { return this._url }
@@ -254,7 +259,7 @@ export class File {
   /** Uploads, as the client given or else the one that logged in last. `onprogress({loaded, total, percent})` needs a browser. */
   async save({ client = latest, onprogress, signal } = {}) {
     if (this._data === undefined || (this.id && this._client === client)) return this
-    if (!client) throw new ParleyError('not_connected', 'log in before you upload')
+    if (!client) throw new ParleyError('not_connected', 'log in first')
     const f = await client.upload(this._data, { name: this._name, onprogress, signal })
     this.id = f.id
     this._client = client
@@ -269,7 +274,7 @@ export class File {
 // A function, because the documents call it with new.
 File.withURL = function (name, url, metaData) { return Object.assign(new File(name), { _url: url, _meta: { ...metaData } }) }
 
-const FILE_FIELDS = ['name', 'mimeType', 'size', 'width', 'height', 'duration', 'format']
+const FILE_FIELDS = 'name mimeType size width height duration format'
 
 /** The body of a message's content for the server. */
 function encode(message) {
@@ -283,7 +288,7 @@ function encode(message) {
   const { _lctype: type, _lctext: text, _lcattrs: attributes, _lcfile: f, _lcloc: location, ...rest } = payload ?? {}
   const own = Object.keys(rest).length ? rest : undefined
   const body = { type: type > 0 ? 'custom' : typeName(type), text, attributes, location }
-  if (!body.type) throw new TypeError(`a message cannot have the type ${type}`)
+  if (!body.type) throw new TypeError('a message cannot have the type ' + type)
   if (f) body.file = f.objId ? { id: f.objId } : { url: f.url, ...pick(f.metaData ?? {}, FILE_FIELDS) }
   if (type > 0) Object.assign(body, { customType: type, data: own })
   // A built-in type has no other place for what a class that keeps it has added.
@@ -315,15 +320,13 @@ export class ConversationBase extends EventEmitter {
   constructor(data, client) {
     super()
     Object.assign(this, {
-      id: data.id, client, name: null, members: [], memberCount: 0, creator: undefined, muted: false, unreadMessagesCount: 0, unreadMessagesMentioned: false,
-      createdAt: undefined, updatedAt: undefined, lastMessage: undefined, lastMessageAt: undefined, lastDeliveredAt: undefined, lastReadAt: undefined,
+      id: data.id, kind: data.kind, client, name: null, attributes: {}, members: [], memberCount: 0, muted: false, unreadMessagesCount: 0, unreadMessagesMentioned: false,
     })
-    this.kind = data.kind
-    this.attributes = {}
     this._saved = { name: null, attributes: {} }
     this._countedTo = 0 // the seq up to which messages are in the unread count
     this._receipts = []
-    this._sending = Promise.resolve()
+    this._sends = inTurn()
+    this._settings = inTurn() // the answer to an older one must not undo a newer one
   }
   get transient() { return this.kind === 'chatroom' }
   get system() { return this.kind === 'service' }
@@ -332,8 +335,8 @@ export class ConversationBase extends EventEmitter {
 
   /** A field or an attribute: `name`, `attr.pinned`, `pinned`, `attr.a.b`. */
   get(key) {
-    if (FIELDS.has(key) && this[key] !== undefined) return this[key]
-    if (key === 'attr' || key === 'attributes') return this.attributes
+    if (key === 'attr') return this.attributes
+    if (`${FIELDS} lastMessage visibility attributes`.split(' ').includes(key) && this[key] !== undefined) return this[key]
     return key.replace(/^attr(ibutes)?\./, '').split('.').reduce((o, k) => o?.[k], this.attributes)
   }
   /** Changes the name or an attribute here; save() tells the server. null removes. */
@@ -347,20 +350,20 @@ export class ConversationBase extends EventEmitter {
     return this
   }
   async save() {
-    const changes = this._changes()
-    if (!Object.keys(changes).length) return this
-    await this.client._load(async () => {
+    await this._settings(() => this.client._load(async () => {
+      const changes = this._changes()
+      if (!Object.keys(changes).length) return
       const d = await this.client._call('PATCH', this._path(), { body: changes })
       this.client._adopt(d)
-      this.client._echo('conversation_info_updated', { conversationId: this.id, changes, updatedBy: this.client.id })
-    })
+      this.client._echo('conversation_info_updated', { conversationId: this.id, changes, updatedBy: this.client.id, at: d.updatedAt })
+    }))
     return this
   }
   _changes() { return difference(this._saved, { name: this.name ?? null, attributes: toWire(this.attributes) }) }
   /** Loads it anew. */
   async fetch() { return this.client.getConversation(this.id, true) }
   toJSON() {
-    return pick(this, ['id', 'kind', 'name', 'creator', 'members', 'createdAt', 'updatedAt', 'lastMessageAt', 'muted', 'unreadMessagesCount', 'attributes'])
+    return pick(this, FIELDS + ' unreadMessagesCount attributes')
   }
 
   async join() { return this._add([this.client.id]) }
@@ -370,8 +373,10 @@ export class ConversationBase extends EventEmitter {
   async mute() { return this._mute('PUT', true) }
   async unmute() { return this._mute('DELETE', false) }
   async _mute(method, muted) {
-    await this.client._call(method, this._path('mute'))
-    this.muted = muted
+    await this._settings(async () => {
+      await this.client._call(method, this._path('mute'))
+      this.client._change(this, (c) => { c.muted = muted })
+    })
     return this
   }
   async _add(clients) {
@@ -392,7 +397,6 @@ export class ConversationBase extends EventEmitter {
     }
     if (!this.transient && !this.system) {
       this._setMembers(succeeded, joined)
-      this.memberCount = memberCount
       // Whoever joins has not seen the others so far.
       if (joined && this.members.length < memberCount) await this.fetch().catch(() => {})
     }
@@ -408,9 +412,7 @@ export class ConversationBase extends EventEmitter {
   send(message, options = {}) {
     if (!(message instanceof Message)) return Promise.reject(new TypeError('what is sent must be a Message'))
     message.status = MessageStatus.SENDING
-    const sent = this._sending.then(() => this._send(message, options))
-    this._sending = sent.catch(() => {})
-    return sent.catch((err) => { message.status = MessageStatus.FAILED; throw err })
+    return this._sends(() => this._send(message, options)).catch((err) => { message.status = MessageStatus.FAILED; throw err })
   }
   async _send(message, options) {
     const client = this.client
@@ -422,8 +424,12 @@ export class ConversationBase extends EventEmitter {
     }) }
     const headers = {}
     // A key belongs to a message that has not arrived yet: should an answer be lost, the next attempt gets it.
-    if (!transient && !will) headers['Idempotency-Key'] = message._key ??= randomId()
-    const sent = await client._call('POST', this._path('messages'), { body, headers, retry: !!message._key })
+    if (!transient && !will) headers['Idempotency-Key'] = message.idempotencyKey = message._key ??= randomId()
+    const { _key: key } = message
+    // After a while offline the stream brings one's own messages too: that is as good as an answer.
+    const heard = new Promise((resolve) => key && client._unanswered.set(key, resolve))
+    const sent = await Promise.race([heard, client._call('POST', this._path('messages'), { body, headers, retry: !!key })])
+      .finally(() => client._unanswered.delete(key))
     delete message._key
     if (will) { message.status = MessageStatus.SENT; return message }
     client._fill(message, sent)
@@ -457,14 +463,14 @@ export class ConversationBase extends EventEmitter {
   /** One page of the history, oldest message first. */
   async queryMessages(options = {}) { return (await this._history(options)).messages }
   async _history(o, cursor) {
-    const time = (t) => (t === undefined || t === null ? undefined : new Date(t).toISOString())
+    const time = (t) => (t === undefined || t === null ? t : new Date(t).toISOString())
     // An interval from the earlier to the later needs no direction.
     const oldToNew = Number(o.direction ?? o.startTime < o.endTime) === MessageQueryDirection.OLD_TO_NEW
     const query = cursor ? { cursor, limit: o.limit } : {
       limit: o.limit, direction: oldToNew ? 'old_to_new' : undefined,
       startMessageId: o.startMessageId ?? o.beforeMessageId, startTime: time(o.startTime ?? o.beforeTime), startClosed: o.startClosed || undefined,
       endMessageId: o.endMessageId ?? o.afterMessageId, endTime: time(o.endTime ?? o.afterTime), endClosed: o.endClosed || undefined,
-      ...(o.type > 0 ? { type: 'custom', customType: o.type } : { type: typeName(o.type) }),
+      type: o.type > 0 ? 'custom' : typeName(o.type), customType: o.type > 0 ? o.type : undefined,
     }
     const ask = (grant) => this.client._call('GET', this._path('messages'), { query, grant })
     const page = await ask().catch(async (err) => {
@@ -476,7 +482,8 @@ export class ConversationBase extends EventEmitter {
   }
   /** Pages through the history; the last page says `done` together with its messages. */
   createMessagesIterator(options = {}) {
-    let cursor, over = false, last = Promise.resolve()
+    let cursor, over = false
+    const turn = inTurn()
     const page = async () => {
       if (over) return { value: undefined, done: true }
       const { messages, next } = await this._history(options, cursor)
@@ -484,7 +491,7 @@ export class ConversationBase extends EventEmitter {
       over = next === null
       return { value: messages, done: over }
     }
-    return { next: () => (last = last.catch(() => {}).then(page)) }
+    return { next: () => turn(page) }
   }
 
   /** Read up to the last message known here. */
@@ -512,15 +519,18 @@ export class ConversationBase extends EventEmitter {
 
   // What the server says of the whole. Fields that the answer leaves out stay.
   _apply(d) {
-    const dirty = this._changes()
-    this._saved = { name: d.name, attributes: d.attributes }
-    this.name = 'name' in dirty ? this.name : d.name
-    this.attributes = fromWire(merge(d.attributes, dirty.attributes ?? {}))
+    if (!(date(d.updatedAt) < this.updatedAt)) { // else it was overtaken
+      const dirty = this._changes()
+      this._saved = { name: d.name, attributes: d.attributes }
+      this.name = 'name' in dirty ? this.name : d.name
+      this.attributes = fromWire(merge(d.attributes, dirty.attributes ?? {}))
+      this.updatedAt = date(d.updatedAt) ?? this.updatedAt
+    }
     this.kind = d.kind
     this.creator = d.creator ?? undefined
     if (d.members.length || !d.memberCount || this.transient || this.system) this.members = d.members
     for (const k of ['memberCount', 'visibility', 'unique', 'muted', 'role']) if (d[k] !== undefined) this[k] = d[k]
-    for (const k of ['createdAt', 'updatedAt', 'lastMessageAt', 'expiresAt']) if (d[k]) this[k] = date(d[k])
+    for (const k of ['createdAt', 'lastMessageAt', 'expiresAt']) if (d[k]) this[k] = date(d[k])
     for (const k of ['lastDeliveredAt', 'lastReadAt']) if (d[k]) this[k] = after(d[k])
   }
   // A stored message that is known now, in whatever way.
@@ -558,7 +568,7 @@ export class ConversationBase extends EventEmitter {
     })
   }
 }
-const FIELDS = new Set(['id', 'name', 'members', 'creator', 'createdAt', 'updatedAt', 'lastMessageAt', 'lastMessage', 'muted', 'unique', 'visibility', 'kind'])
+const FIELDS = 'id name kind creator members memberCount createdAt updatedAt lastMessageAt unique muted'
 
 const mentions = (m) => ({ ...(m.mentionedAll && { mentionAll: true }), ...(m._mentionList.length && { mentionList: m._mentionList }) })
 
@@ -579,8 +589,7 @@ const CLASSES = { ordinary: Conversation, chatroom: ChatRoom, service: ServiceCo
 
 // ---- Queries ----
 
-const QUERY_FIELDS = new Set(('id objectId name kind creator c members m memberCount createdAt updatedAt lastMessageAt lm unique muted ' +
-  'tr sys attributes attr').split(' '))
+const QUERY_FIELDS = new Set(`${FIELDS} objectId c m lm tr sys attributes attr`.split(' '))
 const combine = (operator, queries) => new ConversationQuery(queries[0]._client, [{ [operator]: queries.map((q) => q._condition()) }])
 const column = (key) => (QUERY_FIELDS.has(key.split('.')[0]) ? key : 'attributes.' + key)
 
@@ -697,7 +706,7 @@ async function* chunks(stream) {
 }
 
 async function refusal(resp) {
-  if (resp.status === 204) return new ParleyError('session_spent', 'this session has ended')
+  if (resp.status === 204) return new ParleyError('session_spent')
   const problem = await resp.json().catch(() => ({}))
   const err = new ParleyError(problem.code ?? 'http_' + resp.status, problem.detail ?? resp.statusText, { status: resp.status, ...problem })
   err.retryAfter = Number(resp.headers.get('Retry-After')) || 0
@@ -714,18 +723,20 @@ class Tabs {
   constructor(client, name) {
     this.client = client
     this.name = name
+    this.id = randomId()
+    this.watched = new Map() // by whom else the presence of whom is wanted
     this.leads = false
     this.gone = new AbortController()
     this.channel = new BroadcastChannel(name)
     this.channel.onmessage = ({ data }) => this._heard(data)
   }
   /** Resolves when it is known whether this tab leads (true), follows (false), or is on its own (undefined). */
-  join(patience = 3000) {
+  join() {
     return new Promise((resolve) => {
       this._resolve = resolve
       this._wait({ signal: this.gone.signal })
       this.post({ hello: true })
-      this._timer = setTimeout(() => { if (!this.leads && !this.followed) { this.leave(); resolve(undefined) } }, patience)
+      this._timer = setTimeout(() => { if (!this.leads && !this.followed) { this.leave(); resolve(undefined) } }, 3000)
     })
   }
   _wait(how) {
@@ -758,7 +769,19 @@ class Tabs {
   welcome() { if (this.leads) this.post({ session: this.client._session, position: this.client._position }) }
   _heard(m) {
     const client = this.client
-    if (m.hello) { if (client._ready) this.welcome(); return }
+    if (m.hello) {
+      this.watch()
+      if (client._ready) this.welcome()
+      return
+    }
+    if (m.watch) {
+      const [tab, clients] = m.watch
+      if (!same(this.watched.get(tab), clients)) {
+        this.watched.set(tab, clients)
+        if (this.leads) client._subscribe().catch(() => {}) // the next one says the same
+      }
+      return
+    }
     if (m.echo) { client._enqueue(...m.echo); return }
     if (this.leads) return
     if (this.followed) client._watch()
@@ -771,6 +794,7 @@ class Tabs {
     if (m.frame) client._enqueue(...m.frame)
     if (m.link) { client.realtime.emit(...m.link); client.emit(...m.link) }
   }
+  watch() { this.post({ watch: [this.id, this.client._watched] }) }
   /** Whether other tabs have the session. */
   async shared() { return (await navigator.locks.query()).pending.some((l) => l.name === this.name) || !this.leads }
   leave() {
@@ -797,10 +821,12 @@ export class IMClient extends EventEmitter {
     this._loads = new Set()
     this._creating = new Set()
     this._seen = new Set()
+    this._unanswered = new Map() // sends by their keys
+    this._watched = []
+    this._subscriptions = inTurn()
     // Nothing is handed out before the code behind `await createIMClient()` has had its turn to listen.
     this._queue = new Promise((resolve) => { this._begin = resolve })
     this._unread = new Set()
-    this._storeKey = `parley ${realtime._server} ${id} ${tag ?? ''}`
   }
   get sessionId() { return this._session }
   /** The place in the stream up to which everything has been heard. */
@@ -821,7 +847,7 @@ export class IMClient extends EventEmitter {
     const signed = signatureFactory && await signatureFactory(this.id)
     const source = jwtOf(signed) ?? this.realtime._options.token
     const token = typeof source === 'function' ? await source(this.id) : source
-    if (!token) throw new ParleyError('unauthenticated', 'there is no token: give Realtime one')
+    if (!token) throw new ParleyError('unauthenticated', 'Realtime needs a token')
     const { iat, exp, sub } = claims(token)
     if (sub !== undefined && this.id === undefined) this.id = sub
     // By the length of its life, not by the clock of this machine.
@@ -841,7 +867,7 @@ export class IMClient extends EventEmitter {
     if (grant) all['Parley-Grant'] = grant
     if (body && !all['Content-Type']) { all['Content-Type'] = 'application/json'; body = JSON.stringify(body) }
     try {
-      const resp = await via(this.realtime._server + url + (params.size ? '?' + params : ''), { ...init, method, headers: all, body })
+      const resp = await via(`${this.realtime._server + url}?${params}`, { ...init, method, headers: all, body })
       return resp.ok ? { resp, answer: resp.status === 204 ? undefined : await resp.json() } : { resp, err: await refusal(resp) }
     } catch (cause) { return { err: Object.assign(new ParleyError('network', cause.message), { cause }) } }
   }
@@ -950,7 +976,7 @@ export class IMClient extends EventEmitter {
           if (data.code === 'replaced' && this._tabs) return this._tabs.stepDown()
           const frame = [type, data, id]
           // Instead of ready: the end of a session that is already over.
-          if (!ready) return reject(Object.assign(new ParleyError('session_spent', 'this session has ended'), { frame }))
+          if (!ready) return reject(Object.assign(new ParleyError('session_spent'), { frame }))
           this._tabs?.post({ frame })
           this._enqueue(...frame)
         },
@@ -992,6 +1018,10 @@ export class IMClient extends EventEmitter {
       this._tabs?.post({ frame: err.frame })
       this._handle(...err.frame)
     } else this._ended({ code: err.type })
+  }
+  _link(...event) {
+    this.emit(...event)
+    this._tabs?.post({ link: event })
   }
   // Lets another tab have the stream. What comes on it is heard from there.
   _follow() {
@@ -1185,7 +1215,7 @@ export class IMClient extends EventEmitter {
   _fill(message, m) {
     Object.assign(message, compact({
       id: m.id, cid: m.conversationId, from: m.from, seq: m.seq, timestamp: date(m.sentAt), updatedAt: date(m.updatedAt),
-      _mentionList: m.mentionList, transient: m.transient, receipt: m.receipt, moderated: m.moderated, priority: m.priority,
+      _mentionList: m.mentionList, transient: m.transient, receipt: m.receipt, moderated: m.moderated, priority: m.priority, idempotencyKey: m.idempotencyKey,
     }))
     message.mentionedAll = !!m.mentionAll
     message.mentioned = message.from !== this.id && (message.mentionedAll || message._mentionList.includes(this.id))
@@ -1219,18 +1249,27 @@ export class IMClient extends EventEmitter {
   getServiceConversationQuery() { return this.getQuery().equalTo('kind', 'service') }
   /** Those of the clients that are online. */
   async ping(clients) { return (await this._call('POST', '/v1/presence/query', { body: { clientIds: clients }, retry: true })).online }
-  /** Asks for `presence` events about these clients instead of those asked for before; answers who is online now. */
-  async subscribePresence(clients) { return (await this._call('PUT', '/v1/presence/subscriptions', { body: { clientIds: clients }, retry: true })).online }
+  /** Asks for `presence` events about these clients instead of those that this tab asked for before; answers who is online now. */
+  async subscribePresence(clients) {
+    this._watched = clients
+    this._tabs?.watch()
+    return (await this._subscribe()).filter((id) => clients.includes(id))
+  }
+  // The server knows one list for all tabs.
+  _subscribe() {
+    return this._subscriptions(async () => {
+      const clientIds = [...new Set([this._watched, ...(this._tabs?.watched.values() ?? [])].flat())].slice(0, 1000)
+      return (await this._call('PUT', '/v1/presence/subscriptions', { body: { clientIds } })).online
+    })
+  }
   async clearWill() { await this._call('DELETE', path('sessions', this._session, 'will')) }
 
   /** Stores a Blob, a File or bytes and answers what the server found it to be. */
   async upload(data, { name, type, onprogress, signal } = {}) {
     const body = data instanceof Uint8Array || data instanceof ArrayBuffer ? new Blob([data]) : data?.blob ?? data
     const headers = { 'Content-Type': type || body.type || 'application/octet-stream' }
-    const file = name ?? body.name
-    const url = '/v1/files' + (file ? '?name=' + encodeURIComponent(file) : '')
     const via = onprogress && globalThis.XMLHttpRequest && xhrFetch(onprogress, signal)
-    const info = await this._call('POST', url, { body, headers, ...(via && { via }), signal })
+    const info = await this._call('POST', '/v1/files', { query: { name: name || body.name || undefined }, body, headers, ...(via && { via }), signal })
     return { ...info, url: this.realtime._absolute(info.url) }
   }
 }
@@ -1261,6 +1300,8 @@ function claims(token) {
 // What the events of the stream do. `this` is the client.
 const HANDLERS = {
   async message({ conversationId, message: m }) {
+    const answer = m.from === this.id && this._unanswered.get(m.idempotencyKey)
+    if (answer) return answer(m)
     const message = await this._parse(m)
     const conversation = await this._known(conversationId)
     if (!this._isNew(m.id)) return
@@ -1270,6 +1311,7 @@ const HANDLERS = {
     this._change(conversation, (c) => c._arrived(message))
     tell(conversation, 'message', message)
   },
+  presence({ clientId, online }) { if (this._watched.includes(clientId)) this.emit('presence', { clientId, online }) },
   message_update(d) { return edited.call(this, d, 'messageupdate') },
   message_recall(d) { return edited.call(this, d, 'messagerecall') },
   invited({ conversation, invitedBy }) { this._adopt(conversation); return moved.call(this, 'invited', conversation.id, [this.id], true, { invitedBy }) },
@@ -1339,11 +1381,12 @@ export class Realtime extends EventEmitter {
     super()
     this._options = { ...defaults, ...options }
     this._server = (this._options.server ?? globalThis.location?.origin ?? '').replace(/\/+$/, '')
-    if (!this._server) throw new TypeError('Realtime needs the address of the server')
+    if (!this._server) throw new TypeError('Realtime needs a server')
     this._store = this._options.storage ?? sessionStore()
     this._clients = new Map()
     this._broken = new Set()
-    this._absolute = (url) => (url === undefined ? undefined : new URL(url, this._server + '/').href)
+    // Not every address that a message has is one: that must not keep us from the message.
+    this._absolute = (url) => { try { return url && new URL(url, this._server + '/').href } catch { return url } }
     this._classes = []
     this.register([Message, BinaryMessage, TypedMessage, RecalledMessage, TextMessage, ...TypedMessagesPlugin.messageClasses])
     this._plugins = this._options.plugins ?? []
@@ -1354,7 +1397,7 @@ export class Realtime extends EventEmitter {
   /** Makes classes of messages known, so that what arrives becomes one of them. */
   register(classes) {
     for (const c of list(classes)) {
-      if (c.TYPE === undefined && !c.validate) throw new TypeError('a class of messages needs a type')
+      if (c.TYPE === undefined && !c.validate) throw new TypeError('a message class needs a type')
       this._classes.unshift(c)
     }
   }
@@ -1404,20 +1447,13 @@ export class Realtime extends EventEmitter {
 
   _tell(clients, ...event) {
     this.emit(...event)
-    for (const client of clients) {
-      client.emit(...event)
-      client._tabs?.post({ link: event })
-    }
+    for (const client of clients) client._link(...event)
   }
   _lost(client) {
     if (this._broken.has(client)) return
-    const first = this._broken.size === 0
+    const first = !this._broken.size
     this._broken.add(client)
-    if (!first) {
-      client.emit('disconnect')
-      client._tabs?.post({ link: ['disconnect'] })
-      return
-    }
+    if (!first) return client._link('disconnect')
     this._tell([client], 'disconnect')
     this._schedule(0)
   }
@@ -1450,12 +1486,11 @@ export class Realtime extends EventEmitter {
     this._broken.delete(client)
     if (!run.told) this.emit('reconnect')
     run.told = true
-    client.emit('reconnect')
-    client._tabs?.post({ link: ['reconnect'] })
+    client._link('reconnect')
   }
   /** Reconnects now instead of when it was planned. */
   retry() {
-    if (this._paused || !this._timer) throw new Error('there is no reconnecting that is waiting')
+    if (this._paused || !this._timer) throw new Error('nothing is planned')
     this._retry(0)
   }
   /** Goes offline by hand, as for an app in the background. */

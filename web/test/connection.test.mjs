@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { describe, test } from 'node:test'
-import { Parley, login, lost, network, next, operate, pair, problem, realtime, sign, someone, storage, texts, token, until } from './helpers.mjs'
+import { Parley, login, lost, network, next, operate, pair, problem, realtime, server, sign, someone, storage, texts, token, until } from './helpers.mjs'
 
 const { TextMessage, MessageStatus } = Parley
 const sends = /^POST .*\/messages$/
@@ -217,6 +217,51 @@ describe('the connection', { concurrency: 6 }, () => {
     await jerrys.read()
     await until('the third is unread', () => jerrys.unreadMessagesCount === 1)
     assert.equal(jerrys.lastMessage.text, 'three')
+  })
+
+  test('an answer that was overtaken brings nothing old back', async (t) => {
+    const { net, jerry, toms, jerrys } = await cuttable(t)
+    const during = (what, work) => { net.after = async (asked) => { if (asked === what) { net.after = undefined; await work() } } }
+    during(`GET /v1/conversations/${toms.id}`, () => jerrys.mute())
+    await jerrys.fetch()
+    assert.equal(jerrys.muted, true)
+    during(`PUT /v1/conversations/${toms.id}/mute`, async () => { for (let i = 0; i < 3; i++) await operate('GET', '/v1/stats') })
+    await Promise.all([jerrys.mute(), jerrys.unmute()])
+    assert.equal(jerrys.muted, false)
+    assert.equal((await jerrys.fetch()).muted, false)
+
+    // Tom was faster with his name, but Jerry hears of it only while he waits for the answer to his own.
+    const heard = next(jerry, 'conversationinfoupdated')
+    net.before = async (what) => { if (what.startsWith('PATCH')) { net.before = undefined; await toms.set('name', 'Cat').save() } }
+    during(`PATCH /v1/conversations/${toms.id}`, () => heard)
+    await jerrys.set('name', 'Mouse').save()
+    assert.equal(jerrys.name, 'Mouse')
+    assert.equal((await jerrys.fetch()).name, 'Mouse')
+
+    await Promise.all([jerrys.set('a', 1).save(), jerrys.set('a', null).set('b', 2).save()])
+    assert.deepEqual([jerrys.attributes, (await toms.fetch()).attributes], [{ b: 2 }, { b: 2 }])
+  })
+
+  test('one\'s own message that is heard is the answer to its send', async (t) => {
+    const net = network()
+    const tom = await login(t, someone('Tom'), { fetch: net.fetch })
+    const toms = await tom.createConversation({ members: ['Jerry'] })
+    tom.on('message', () => assert.fail('it was told'))
+    // As after a while offline: the server does not know that it was this session. The answer never comes.
+    net.before = async (what, { method, headers, body }) => {
+      if (!sends.test(what)) return
+      net.before = undefined
+      const { 'Parley-Session': session, ...others } = headers
+      assert.equal((await fetch(`${server}/v1/conversations/${toms.id}/messages`, { method, headers: others, body })).status, 201)
+      return new Promise(() => {})
+    }
+    const message = await toms.send(new TextMessage('Jerry?'))
+    assert.equal(message.status, MessageStatus.SENT)
+    assert.equal(toms.lastMessage, message)
+    await toms.send(new TextMessage('hello?'))
+    const [first, second] = await toms.queryMessages()
+    assert.deepEqual([first.text, first.id, first.idempotencyKey], ['Jerry?', message.id, message.idempotencyKey])
+    assert.notEqual(first.idempotencyKey, second.idempotencyKey)
   })
 
   test('a receipt may be faster than the answer to the send', async (t) => {

@@ -193,6 +193,28 @@ describe('the client', { concurrency: 6 }, () => {
     await toms.unmute()
   })
 
+  test('attributes may be called as they like', async (t) => {
+    const { toms, jerrys } = await pair(t)
+    toms.set('__proto__', { admin: true }).set('constructor', 'Tom').set('deep.__proto__.x', 1)
+    const told = next(jerrys, 'infoupdated')
+    await toms.save()
+    await told
+    for (const { attributes } of [toms, jerrys]) {
+      assert.deepEqual(Object.entries(attributes).sort(), [['__proto__', { admin: true }], ['constructor', 'Tom'], ['deep', JSON.parse('{"__proto__":{"x":1}}')]])
+      assert.equal(Object.getPrototypeOf(attributes), Object.prototype)
+    }
+    await jerrys.set('__proto__', null).set('constructor', null).set('deep', null).save()
+    assert.deepEqual((await toms.fetch()).attributes, {})
+    assert.equal({}.admin, undefined)
+  })
+
+  test('a message whose address is none is still a message', async (t) => {
+    const { toms, jerrys } = await pair(t)
+    const urls = ['http://1.2.3.4.5/x.png', 'http://a:99999/', 'https://example.com/x.png']
+    for (const url of urls) await toms.send(new Parley.ImageMessage(new Parley.File.withURL('x.png', url)))
+    assert.deepEqual((await jerrys.queryMessages()).map((m) => m.getFile().url()), urls)
+  })
+
   test('the history: pages, types, directions', async (t) => {
     const { tom, toms } = await pair(t)
     for (let i = 1; i <= 21; i++) await toms.send(new TextMessage(String(i)))
