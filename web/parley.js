@@ -13,9 +13,7 @@ export const Event = Object.freeze(Object.fromEntries([...FRAMES, 'disconnect', 
   .map((name) => [name.toUpperCase(), name.replaceAll('_', '')])))
 export const MessagePriority = Object.freeze({ HIGH: 1, NORMAL: 2, LOW: 3 })
 export const MessageQueryDirection = Object.freeze({ NEW_TO_OLD: 0, OLD_TO_NEW: 1 })
-export const MessageStatus = Object.freeze({
-  NONE: Symbol('none'), SENDING: Symbol('sending'), SENT: Symbol('sent'), DELIVERED: Symbol('delivered'), FAILED: Symbol('failed'),
-})
+export const MessageStatus = Object.freeze(Object.fromEntries('NONE SENDING SENT DELIVERED FAILED'.split(' ').map((name) => [name, Symbol(name)])))
 
 const TYPES = { text: -1, image: -2, audio: -3, video: -4, location: -5, file: -6, recalled: -127 }
 const typeName = (number) => Object.keys(TYPES).find((name) => TYPES[name] === number)
@@ -180,7 +178,7 @@ Object.assign(TypedMessage.prototype, {
 
 /** Gives a class of messages its number: positive, the negative ones are ours. Also a decorator. */
 export const messageType = (number) => (target) => {
-  if (!Number.isInteger(number)) throw new TypeError('a type is an integer')
+  if (!Number.isInteger(number)) throw new TypeError('type must be an integer')
   target.TYPE = number
 }
 /** Names the properties that a class of messages sends. Also a decorator. */
@@ -288,7 +286,7 @@ function encode(message) {
   const { _lctype: type, _lctext: text, _lcattrs: attributes, _lcfile: f, _lcloc: location, ...rest } = payload ?? {}
   const own = Object.keys(rest).length ? rest : undefined
   const body = { type: type > 0 ? 'custom' : typeName(type), text, attributes, location }
-  if (!body.type) throw new TypeError('a message cannot have the type ' + type)
+  if (!body.type) throw new TypeError('no such type: ' + type)
   if (f) body.file = f.objId ? { id: f.objId } : { url: f.url, ...pick(f.metaData ?? {}, FILE_FIELDS) }
   if (type > 0) Object.assign(body, { customType: type, data: own })
   // A built-in type has no other place for what a class that keeps it has added.
@@ -410,7 +408,7 @@ export class ConversationBase extends EventEmitter {
 
   /** Sends in the order of the calls. A message that failed can be sent again: it arrives once. */
   send(message, options = {}) {
-    if (!(message instanceof Message)) return Promise.reject(new TypeError('what is sent must be a Message'))
+    if (!(message instanceof Message)) return Promise.reject(new TypeError('not a Message'))
     message.status = MessageStatus.SENDING
     return this._sends(() => this._send(message, options)).catch((err) => { message.status = MessageStatus.FAILED; throw err })
   }
@@ -1281,7 +1279,7 @@ const xhrFetch = (onprogress, signal) => (url, { method, headers, body }) => new
   for (const [k, v] of Object.entries(headers)) xhr.setRequestHeader(k, v)
   xhr.upload.onprogress = ({ loaded, total }) => onprogress({ loaded, total, percent: (loaded / total) * 100 })
   xhr.onload = () => resolve(new Response(xhr.responseText, { status: xhr.status, headers: { 'Retry-After': xhr.getResponseHeader('Retry-After') ?? '' } }))
-  xhr.onerror = xhr.onabort = () => reject(new TypeError('the upload broke off'))
+  xhr.onerror = xhr.onabort = () => reject(new TypeError('upload failed'))
   signal?.addEventListener('abort', () => xhr.abort())
   xhr.send(body)
 })
@@ -1397,7 +1395,7 @@ export class Realtime extends EventEmitter {
   /** Makes classes of messages known, so that what arrives becomes one of them. */
   register(classes) {
     for (const c of list(classes)) {
-      if (c.TYPE === undefined && !c.validate) throw new TypeError('a message class needs a type')
+      if (c.TYPE === undefined && !c.validate) throw new TypeError('no type')
       this._classes.unshift(c)
     }
   }
