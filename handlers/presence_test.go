@@ -237,8 +237,10 @@ func TestPresenceAfterReconnect(t *testing.T) {
 	jerry := a.listen("Jerry", "session=j")
 	a.listen("Spike", "session=x")
 	a.subscribe("Tom", "s", "Jerry", "Mary", "Spike", "Tom")
+	position := func(n *node) string { return n.do("Tom", "GET", "/v1/unread", "").Header.Get("Parley-Position") }
 	for turn, n := range []*node{a, b, a} {
 		tom.cut()
+		a.until("both know where the session was", func() bool { return position(a) == position(b) })
 		text := fmt.Sprint("missed ", turn)
 		a.do("Jerry", "POST", "/v1/conversations/"+chat+"/messages", `{"type":"text","text":"`+text+`"}`)
 		tom = n.listen("Tom", "session=s&lastEventId="+url.QueryEscape(tom.lastID()))

@@ -202,6 +202,7 @@ func (w *world) breakOff(d *device) {
 		}
 		return nil
 	})
+	w.converge() // a node that has not heard yet where the session went takes it for its own
 	w.check(d, false)
 }
 
