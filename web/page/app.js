@@ -7,7 +7,7 @@ import { avatar, partner, titleOf } from './people.js'
 import { signIn, signedOut } from './signin.js'
 import { followStatus, showStatus } from './status.js'
 import { Store } from './store.js'
-import { currentLanguage, explain, setLanguage, t, translate } from './strings.js'
+import { currentLanguage, explain, sameDay, setLanguage, t, translate } from './strings.js'
 
 for (const [id, name] of [['sign-out', 'out'], ['new', 'plus'], ['back', 'back'], ['open-details', 'info']]) $('#' + id).append(icon(name))
 $('#language').value = currentLanguage()
@@ -25,7 +25,8 @@ let leaving = false
 client.on('close', ({ code }) => leaving || signedOut(code))
 $('#sign-out').addEventListener('click', async () => {
   leaving = true
-  await client.close().catch(() => {})
+  // Where the network is away the server learns of it by itself.
+  await Promise.race([client.close().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 3000))])
   signedOut('logged_out')
 })
 
@@ -51,13 +52,16 @@ function go(id) {
 function leave(conversation) {
   if (view.conversation === conversation) location.hash = ''
 }
+function named() {
+  try { return decodeURIComponent(location.hash.slice(1)) } catch { return '' }
+}
 async function show(chosen) {
-  const id = decodeURIComponent(location.hash.slice(1))
+  const id = named()
   document.body.classList.toggle('one', !!id)
   if (!id) return view.close()
   try {
     const conversation = store.conversations.get(id) ?? store.rooms.get(id) ?? await store.find(id)
-    if (decodeURIComponent(location.hash.slice(1)) !== id) return
+    if (named() !== id) return
     if (conversation.transient) list.show('rooms')
     const opening = view.open(conversation)
     if (chosen) view.focus()
@@ -69,8 +73,19 @@ async function show(chosen) {
 }
 addEventListener('hashchange', () => show(true))
 $('#back').addEventListener('click', () => { location.hash = '' })
+// At midnight what was said today was said yesterday.
+let today = new Date()
+setInterval(() => {
+  if (sameDay(today, new Date())) return
+  today = new Date()
+  list.draw()
+  view.messages.redraw()
+}, 10_000)
 
 try {
   await store.load()
-} catch (err) { toast(explain(err), true) }
+} catch (err) {
+  toast(explain(err), true)
+  list.draw()
+}
 show()

@@ -3,7 +3,7 @@
 import { AudioMessage, FileMessage, ImageMessage, LocationMessage, RecalledMessage, VideoMessage } from '/parley.js'
 import { showImage } from './dialog.js'
 import { el, hidden, icon, iconButton } from './dom.js'
-import { avatar, recalledText, textOf } from './people.js'
+import { avatar, fileOf, nameOf, recalledText, textOf } from './people.js'
 import { clock, currentLanguage, day, explain, fullTime, sameDay, size, t } from './strings.js'
 
 const TOGETHER = 5 * 60_000 // messages of one person within this time are one block
@@ -17,8 +17,8 @@ export function statusOf(entry, conversation) {
   if (!message.timestamp) return 'pending'
   if (message.from !== conversation.client.id) return undefined
   if (!message.receipt) return 'sent'
-  if (conversation.lastReadAt >= message.timestamp) return 'read'
-  return conversation.lastDeliveredAt >= message.timestamp ? 'delivered' : 'sent'
+  if (conversation.lastReadAt > message.timestamp) return 'read'
+  return conversation.lastDeliveredAt > message.timestamp ? 'delivered' : 'sent'
 }
 
 /** What a row looks like depends on this alone: while it stays the same the row is not drawn again. */
@@ -26,7 +26,7 @@ export function signature(entry, previous, context) {
   const { message } = entry
   const status = message && statusOf(entry, context.conversation)
   const joined = follows(entry, previous)
-  return [currentLanguage(), startsDay(entry, previous), joined, entry.key === context.firstUnread,
+  return [currentLanguage(), startsDay(entry, previous) && day(timeOf(entry)), joined, entry.key === context.firstUnread,
     ...(message ? [message.id, message.updatedAt?.getTime(), message instanceof RecalledMessage, status, entry.error?.type, Math.round(entry.progress ?? -1)] : [])].join()
 }
 const startsDay = (entry, previous) => !previous || !sameDay(timeOf(entry), timeOf(previous))
@@ -88,9 +88,9 @@ function failure(entry, actions) {
 function content(entry, context) {
   const { message } = entry
   const parts = []
-  const file = message instanceof FileMessage ? message.getFile() : undefined
+  const file = fileOf(message)
   if (file) parts.push(attachment(entry, file, message))
-  if (message instanceof LocationMessage) parts.push(place(message))
+  if (isPlace(message)) parts.push(place(message))
   if (entry.progress !== undefined) {
     parts.push(el('progress', { max: '100', value: entry.progress, 'aria-label': t('uploading'), testid: 'progress' }))
   }
@@ -102,22 +102,26 @@ function content(entry, context) {
 
 function attachment(entry, file, message) {
   const url = entry.preview ?? safe(file.url())
-  const name = file.name() ?? t('aFile')
+  const name = nameOf(file) ?? t('aFile')
   if (message instanceof ImageMessage && url) return image(file, url, name)
   if (message instanceof VideoMessage && url) return el('video', { src: url, controls: true, preload: 'metadata', class: 'media', 'aria-label': name })
   if (message instanceof AudioMessage && url) return el('audio', { src: url, controls: true, preload: 'metadata', 'aria-label': name })
   const bytes = file.size()
   return el(url ? 'a' : 'span', { class: 'file', testid: 'file', ...(url && { href: url, download: name, target: '_blank', rel: 'noreferrer' }) },
-    icon('file'), el('span', { class: 'file-name' }, el('bdi', {}, name), el('small', {}, bytes === undefined ? '' : size(bytes))))
+    icon('file'), el('span', { class: 'file-name' }, el('bdi', {}, name), el('small', {}, Number.isFinite(bytes) ? size(bytes) : '')))
 }
 
 function image(file, url, name) {
   // With its size known, nothing moves when it has loaded.
-  const { width, height } = file.metaData()
+  const [width, height] = ['width', 'height'].map((side) => Number.isFinite(file.metaData(side)) && file.metaData(side))
   return el('button', { type: 'button', class: 'image', testid: 'image', 'aria-label': t('openImage', { name }), onclick: () => showImage(url, name) },
     el('img', { src: url, alt: '', width, height, loading: 'lazy', decoding: 'async' }))
 }
 
+function isPlace(message) {
+  const { latitude, longitude } = (message instanceof LocationMessage && message.getLocation()) || {}
+  return Number.isFinite(latitude) && Number.isFinite(longitude)
+}
 function place(message) {
   const { latitude, longitude } = message.getLocation()
   const at = `${latitude.toFixed(5)}, ${longitude.toFixed(5)}`

@@ -45,7 +45,11 @@ export function titleOf(conversation) {
   return them.length > 4 ? `${them.slice(0, 3).join(', ')} +${them.length - 3}` : them.join(', ')
 }
 
-export const textOf = (message) => (typeof message.content === 'string' ? message.content : message.text)
+// What others send may be of any shape: a raw message can hold the JSON of any other.
+const string = (value) => (typeof value === 'string' ? value : undefined)
+export const textOf = (message) => string(message.content) ?? string(message.text)
+export const fileOf = (message) => (message instanceof FileMessage ? message.getFile() : undefined)
+export const nameOf = (file) => string(file?.name())
 
 export function recalledText(message, me) {
   return message.from === me ? t('recalledYou') : t('recalled', { name: message.from })
@@ -59,7 +63,7 @@ export function brief(message, me) {
   const text = textOf(message)
   const kind = KINDS.find(([type]) => message instanceof type)?.[1]
   if (!kind) return text ?? t('unknownType')
-  const more = text || (message instanceof FileMessage && message.getFile()?.name())
+  const more = text || nameOf(fileOf(message))
   return more ? `[${t(kind)}] ${more}` : `[${t(kind)}]`
 }
 

@@ -16,7 +16,10 @@ export async function signIn(follow) {
   const note = sessionStorage.getItem(NOTE)
   sessionStorage.removeItem(NOTE)
   if (kept) {
-    try { return await connect(kept, follow) } catch (err) { return form(follow, explain(err), byName ? kept : '') }
+    try { return await connect(kept, follow) } catch (err) {
+      if (err.status === 401) sessionStorage.removeItem(KEPT)
+      return form(follow, explain(err), err.status === 401 && !byName ? '' : kept)
+    }
   }
   return form(follow, note && closedWords(note), '')
 }
@@ -68,10 +71,11 @@ function form(follow, error, value) {
 }
 
 async function connect(text, follow) {
-  const realtime = new Realtime({ token: byName ? () => mint(text) : bring(text) })
+  let client
+  const realtime = new Realtime({ token: byName ? () => mint(text) : bring(text, () => client) })
   realtime.register(TypingMessage)
   follow(realtime)
-  const client = await realtime.createIMClient(byName ? text : undefined)
+  client = await realtime.createIMClient(byName ? text : undefined)
   sessionStorage.setItem(KEPT, text)
   return client
 }
@@ -85,8 +89,7 @@ async function mint(name) {
 }
 
 /** The token that was pasted; once it has expired, another one that is asked for. */
-function bring(token) {
-  const expired = () => claims(token).exp * 1000 < Date.now()
+function bring(token, signedIn) {
   let asking
   const again = () => asking ??= ask({
     title: t('tokenAgain'), text: t('tokenAgainText'), action: t('ok'), testid: 'token-again',
@@ -99,10 +102,9 @@ function bring(token) {
     token = next ?? token
     if (next) sessionStorage.setItem(KEPT, token)
   }).finally(() => { asking = undefined })
-  let used = false
+  // Whether it has expired is for the server to say: the clock of this machine may be wrong.
   return async () => {
-    if (used && expired()) await again()
-    used = true
+    if (signedIn()) await again()
     return token
   }
 }
