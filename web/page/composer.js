@@ -3,14 +3,14 @@
 import { File, FileMessage, GeoPoint, ImageMessage, LocationMessage, TextMessage } from '/parley.js'
 import { ask, openMenu } from './dialog.js'
 import { $, el, icon, iconButton } from './dom.js'
-import { MentionBox, setMentions } from './mentions.js'
+import { MentionBox, composing, setMentions } from './mentions.js'
 import { others, partner, textOf, titleOf } from './people.js'
 import { onLanguage, t } from './strings.js'
 import { TypingMessage } from './store.js'
 
 const TYPING_EVERY = 4000
 
-/** on: sent(entry), edit(message, newMessage), editLast(). Drafts are kept for each conversation. */
+/** on: sent(entry), edit(message, newMessage), which answers a promise, editLast(). Drafts are kept for each conversation. */
 export class Composer {
   constructor(place, on) {
     this.on = on
@@ -83,14 +83,24 @@ export class Composer {
     this.focus()
   }
 
+  // What could not be changed is still there to be changed.
+  _editAgain(conversation, message, text) {
+    if (this.conversation !== conversation || this.editing) return
+    this.edit(message)
+    this.input.value = text
+    this._grow()
+  }
+
   _submit() {
     const text = this.input.value.trim()
-    if (!text || !this.conversation) return
+    const { conversation } = this
+    if (!text || !conversation) return
     const message = this._mentioning(new TextMessage(text), text)
     if (this.editing) {
       const old = this.editing
-      if (text !== textOf(old)) this.on.edit(old, message)
-      return this._stopEditing()
+      this._stopEditing()
+      if (text !== textOf(old)) this.on.edit(old, message).catch(() => this._editAgain(conversation, old, text))
+      return
     }
     this.input.value = ''
     this.drafts.delete(this.conversation.id)
@@ -124,7 +134,7 @@ export class Composer {
     })
   }
   _key(event) {
-    if (event.isComposing) return // Enter ends what an input method offers
+    if (composing(event)) return // Enter ends what an input method offers
     if (event.key === 'Enter' && !event.shiftKey) {
       event.preventDefault()
       this._submit()
@@ -171,7 +181,8 @@ export class Composer {
   /** Sends files that were pasted or dropped here. */
   _files(event, transfer) {
     const files = [...transfer?.files ?? []]
-    if (!files.length || !this.conversation) return
+    // What is copied from a document comes as a picture, too.
+    if (!files.length || !this.conversation || (event.type === 'paste' && transfer.types.includes('text/plain'))) return
     event.preventDefault()
     for (const file of files) {
       const wrapped = new File(file.name, file)

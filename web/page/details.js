@@ -31,7 +31,7 @@ export function openDetails(store, conversation, on) {
     id === store.me ? el('small', { class: 'quiet' }, t('you'))
       : editable && iconButton('close', t('kickName', { name: id }), { testid: 'kick', onclick: () => act(() => conversation.remove([id])) }))
 
-  const dialog = openDialog({ title: titleOf(conversation), testid: 'details', onclose: () => { for (const e of ['list', 'presence']) store.off(e, draw) } },
+  const dialog = openDialog({ title: titleOf(conversation), testid: 'details', onclose: () => { for (const e of ['list', 'presence']) store.off(e, draw); store.off('gone', gone) } },
     el('div', { class: 'sections' },
       identity(conversation),
       (editable || (conversation.transient && conversation.creator === store.me)) && rename(conversation, act),
@@ -40,6 +40,8 @@ export function openDetails(store, conversation, on) {
       conversation.kind !== 'temporary' && el('section', {}, el('button', {
         type: 'button', class: 'danger', testid: 'leave', onclick: () => { dialog.close(); on.leave() },
       }, t(conversation.transient ? 'leaveRoom' : 'leave')))))
+  const gone = (lost) => lost === conversation && dialog.close()
+  store.on('gone', gone)
   for (const e of ['list', 'presence']) store.on(e, draw)
   draw()
 }
@@ -55,8 +57,9 @@ function identity({ id }) {
 function rename(conversation, act) {
   const input = el('input', { id: 'rename', testid: 'rename', value: conversation.name ?? '', maxlength: 255, autocomplete: 'off' })
   return form([el('label', { for: 'rename' }, t('renameLabel')), input], t('rename'), 'rename-save', () => {
+    const before = conversation.name
     conversation.set('name', input.value.trim() || null)
-    return act(() => conversation.save())
+    return act(() => conversation.save().catch((err) => { conversation.set('name', before); throw err }))
   })
 }
 

@@ -62,7 +62,7 @@ export class MentionBox {
     this.close()
   }
   _key(event) {
-    if (!this.open || event.isComposing) return
+    if (!this.open || composing(event)) return
     if (event.key === 'ArrowDown') this._choose(this.chosen + 1)
     else if (event.key === 'ArrowUp') this._choose(this.chosen - 1)
     else if (event.key === 'Enter' || event.key === 'Tab') this._take(this.chosen)
@@ -73,9 +73,17 @@ export class MentionBox {
   }
 }
 
-/** Puts into a message whom its text mentions. */
+/** Whether an input method still has the key; Safari says so by its code alone. */
+export const composing = (event) => event.isComposing || event.keyCode === 229
+
+/** Puts into a message whom its text mentions: of those whose name stands behind an @ the one with the longest. */
 export function setMentions(message, text, names) {
-  if (/@all(?![\p{L}\p{N}])|@所有人/u.test(text)) message.mentionAll()
-  message.setMentionList(names.filter((name) => text.includes('@' + name)).slice(0, 20))
-  return message
+  const longestFirst = [...names].sort((a, b) => b.length - a.length)
+  const mentioned = []
+  for (const { index } of text.matchAll(/@/g)) {
+    const name = longestFirst.find((n) => text.startsWith(n, index + 1))
+    if (name !== undefined) mentioned.push(name)
+    else if (/^@(all(?![\p{L}\p{N}])|所有人)/u.test(text.slice(index))) message.mentionAll()
+  }
+  return message.setMentionList(mentioned.slice(0, 20))
 }
