@@ -10,6 +10,7 @@ import { avatar, brief, others, partner, textOf, titleOf } from './people.js'
 import { explain, onLanguage, t } from './strings.js'
 
 const COUNT_EVERY = 10_000
+const RETRY_AFTER = 3000
 
 export class ConversationView {
   /** list is told what is open; left() is called when it is left for good. */
@@ -26,7 +27,11 @@ export class ConversationView {
     })
     this.composer = new Composer($('#composer-place'), {
       sent: () => this.messages.jump(),
-      edit: (message, changed) => this._try(this._edit(message, changed)),
+      edit: (message, changed) => {
+        const done = this._edit(message, changed)
+        this._try(done)
+        return done
+      },
       editLast: () => this._editLast(),
     })
     this.composer.dropOn($('#open'))
@@ -34,6 +39,7 @@ export class ConversationView {
     this._read = soon(() => this._markRead(), 300)
     for (const event of ['list', 'presence']) store.on(event, this._head)
     store.on('typing', () => this._typing())
+    store.on('reset', () => this.timeline && !this.timeline.loaded && this._load(this.conversation, this.timeline).catch(() => {}))
     store.on('arrived', (message, conversation) => this._arrived(message, conversation))
     store.on('list', () => this._seen())
     document.addEventListener('visibilitychange', () => this._seen())
@@ -54,15 +60,23 @@ export class ConversationView {
     this.messages.show(timeline, this.context)
     this.head()
     this._typing()
-    const unread = conversation.unreadMessagesCount
     try {
-      if (conversation.transient) await store.enter(conversation)
-      await timeline.open()
+      await this._load(conversation, timeline, conversation.unreadMessagesCount)
     } catch (err) {
       if (this.conversation === conversation) toast(explain(err), true)
-      return
     }
-    if (this.conversation !== conversation) return
+  }
+  async _load(conversation, timeline, unread) {
+    try {
+      if (conversation.transient) await this.store.enter(conversation)
+      await timeline.open()
+    } catch (err) {
+      // What the server did not refuse is asked for again, for as long as one waits for it.
+      const again = () => this.timeline === timeline && !timeline.loaded && this._load(conversation, timeline, unread).catch(() => {})
+      if (!(err.status < 500) || err.status === 429) setTimeout(again, RETRY_AFTER)
+      throw err
+    }
+    if (this.timeline !== timeline) return
     if (unread) this._markUnread(unread)
     this.messages.sync()
     this._count()
@@ -76,7 +90,6 @@ export class ConversationView {
     $('#nothing').hidden = false
     $('#open').hidden = true
   }
-  /** After a reset what is on the page has been loaded anew; a new object may stand for the conversation. */
   focus() {
     if (matchMedia('(hover: hover)').matches) this.composer.focus()
     else $('#title').focus({ preventScroll: true })
@@ -139,7 +152,7 @@ export class ConversationView {
       entry = items[i]
       count--
     }
-    this.context.firstUnread = entry?.key
+    if (!count || this.timeline.complete) this.context.firstUnread = entry?.key // else it is further up
   }
   _arrived(message, conversation) {
     if (message.from === this.store.me) return

@@ -21,7 +21,7 @@ export class ListView {
       $(`#tab-${this.tab}`).focus()
     })
     $('#new').addEventListener('click', () => this._new())
-    $('#list-more').addEventListener('click', () => store.load().catch((err) => toast(explain(err), true)))
+    $('#list-more').addEventListener('click', () => this._load(true))
   }
 
   show(tab) {
@@ -33,8 +33,12 @@ export class ListView {
       node.tabIndex = name === tab ? 0 : -1
     }
     $('#list-panel').setAttribute('aria-labelledby', `tab-${tab}`)
-    if (tab === 'rooms') this.store.loadRooms().catch((err) => toast(explain(err), true))
+    if (tab === 'rooms') this._load()
     this.draw()
+  }
+  _load(more) {
+    const loading = this.tab === 'rooms' ? this.store.loadRooms(more) : this.store.load()
+    loading.catch((err) => { toast(explain(err), true); this.draw() })
   }
   /** Marks the one that is open; read: what comes is seen at once, so that nothing is unread. */
   mark(conversation, read) {
@@ -55,7 +59,7 @@ export class ListView {
     const empty = $('#list-empty')
     empty.hidden = all.length > 0
     empty.textContent = t(rooms ? 'noRooms' : 'noChats')
-    $('#list-more').hidden = rooms || !store.more
+    $('#list-more').hidden = !store.more[this.tab]
     const unread = store.unread()
     document.title = unread ? `(${unread}) Parley` : 'Parley'
   }

@@ -23,7 +23,8 @@ export class Store extends EventEmitter {
     this.conversations = new Map()
     this.rooms = new Map()
     this.online = new Set()
-    this.more = false // there are older conversations than those here
+    this.more = { chats: false, rooms: false } // whether there may be older ones than those here
+    this._skip = { chats: 0, rooms: 0 }
     this.room = undefined // where this session has a seat
     this._timelines = new Map()
     this._typing = new Map()
@@ -35,16 +36,19 @@ export class Store extends EventEmitter {
   // -- the list --
 
   /** The client's own conversations, newest activity first; more pages are added. */
-  async load() {
-    const page = await this.client.getQuery().limit(PAGE).skip(this._skip ?? 0).find()
-    this._skip = (this._skip ?? 0) + page.length
-    this.more = page.length === PAGE
-    for (const conversation of page) this.conversations.set(conversation.id, conversation)
-    this._listChanged()
+  load() { return this._page('chats', this.client.getQuery(), this.conversations) }
+  /** The rooms that everybody may enter, likewise. */
+  loadRooms(more) {
+    if (!more) this._skip.rooms = 0
+    return this._page('rooms', this.client.getChatRoomQuery().addDescending('lm'), this.rooms)
   }
-  async loadRooms() {
-    const rooms = await this.client.getChatRoomQuery().addDescending('lm').limit(PAGE).find()
-    for (const room of rooms) this.rooms.set(room.id, room)
+  async _page(list, query, known) {
+    const skip = this._skip[list]
+    this.more[list] = true // also when it fails: one can try again
+    const page = await query.limit(PAGE).skip(skip).find()
+    this._skip[list] = skip + page.length
+    this.more[list] = page.length === PAGE
+    for (const conversation of page) known.set(conversation.id, conversation)
     this._listChanged()
   }
   /** Newest activity first. */
@@ -65,7 +69,7 @@ export class Store extends EventEmitter {
     return conversation
   }
   remove(conversation) {
-    this.conversations.delete(conversation.id)
+    if (this.conversations.delete(conversation.id)) this._skip.chats = Math.max(0, this._skip.chats - 1)
     this._forgetTimeline(conversation.id)
     this._listChanged()
   }
@@ -210,11 +214,12 @@ export class Store extends EventEmitter {
   }
   // What the log no longer has can only be loaded anew.
   async _reset() {
-    this._skip = 0
+    this._skip.chats = 0
     this.conversations.clear()
     this._watched = undefined
-    await this.load()
-    for (const timeline of this._timelines.values()) if (timeline.loaded) await timeline.renew()
+    const renewed = [...this._timelines.values()].filter((timeline) => timeline.loaded).map((timeline) => timeline.renew())
+    await Promise.allSettled([this.load(), ...renewed])
+    this._listChanged()
     this.emit('reset')
   }
   _back() {

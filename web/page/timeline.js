@@ -60,6 +60,9 @@ export class Timeline extends EventEmitter {
     this.emit('change')
   }
   _entry(message) {
+    // One that failed here may have arrived all the same.
+    const key = message.from === this.conversation.client.id && message.idempotencyKey
+    if (key) this.pending = this.pending.filter((e) => e.message.idempotencyKey !== key)
     const change = this._changes.get(message.id)
     const entry = { key: ++keys, message: change && newer(change, message) ? change : message }
     this._byId.set(message.id, entry)
