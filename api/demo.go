@@ -19,7 +19,7 @@ type Demo struct {
 
 // The page runs no script and shows no style but its own files, and talks to nobody but this server. Pictures
 // and sounds may lie anywhere: a message may link to them.
-const demoPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: http: blob: data:; " +
+const demoPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: http: blob:; " +
 	"media-src 'self' https: http: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // demo are the routes of the page, none when there is no page. They are not part of the API, and not described in its document.
