@@ -865,7 +865,7 @@ export class IMClient extends EventEmitter {
     if (grant) all['Parley-Grant'] = grant
     if (body && !all['Content-Type']) { all['Content-Type'] = 'application/json'; body = JSON.stringify(body) }
     try {
-      const resp = await via(`${this.realtime._server + url}?${params}`, { ...init, method, headers: all, body })
+      const resp = await via(this.realtime._server + url + (String(params) && '?' + params), { ...init, method, headers: all, body })
       return resp.ok ? { resp, answer: resp.status === 204 ? undefined : await resp.json() } : { resp, err: await refusal(resp) }
     } catch (cause) { return { err: Object.assign(new ParleyError('network', cause.message), { cause }) } }
   }
