@@ -141,3 +141,20 @@ const watchFrames = `
 			longest: gaps.at(-1), milliseconds: last - begun, requests: performance.getEntriesByType('resource').filter((r) => r.name.includes('startMessageId')).length }
 	}
 	null`
+
+// However fast messages come: who looks at the newest one goes on doing so, and has read it.
+func TestPageFlood(t *testing.T) {
+	const n = 300
+	s := systest.Start(t, repotest.DSN(t), "PARLEY_JWT_SECRETS=")
+	jerry := named(t, s, "Jerry")
+	id := jerry.Create(t, "Tom")
+	tom := openWindow(t, s.URL())
+	tom.signIn("Tom")
+	tom.open("Jerry")
+	for i := range n {
+		jerry.Say(t, id, fmt.Sprintf("%d: message", i+1))
+	}
+	tom.await("the newest message", `textOf(rows().at(-1))`, fmt.Sprint(n, ": message"))
+	tom.await("everything is read", "document.title", "Parley")
+	tom.awaitTrue("the newest in sight", `at("to-bottom").hidden && rows().at(-1).getBoundingClientRect().bottom <= document.querySelector("#scroller").getBoundingClientRect().bottom`)
+}

@@ -115,7 +115,8 @@ export class MessagesView {
     if (!timeline) return
     const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight
     const stuck = this.stick
-    this.stick = below < BOTTOM && this.end === timeline.length
+    // What has come since the last sync() is not on the page yet: that is no reason to let go of the end.
+    this.stick = below < BOTTOM && this.end >= this.known
     if (this.stick !== stuck) this.sync()
     if (scroller.scrollTop < NEAR) this._up()
     else if (below < NEAR && this.end < timeline.length) {
