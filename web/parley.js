@@ -871,7 +871,7 @@ export class IMClient extends EventEmitter {
   }
   // One request to the server and its answer. What may be repeated is, a few times; the token is renewed once.
   async _call(method, url, request = {}) {
-    if (this._over) throw new ParleyError('session_required', 'this client is logged out', { legacyCode: 4105 })
+    if (this._over) throw new ParleyError('session_required', 'logged out', { legacyCode: 4105 })
     const again = request.retry || /GET|PUT|PATCH/.test(method)
     for (let attempt = 0, renewed; ; attempt++) {
       const auth = this._token(renewed)
@@ -1060,7 +1060,7 @@ export class IMClient extends EventEmitter {
     this._end()
     await acked
     if (!shared) await this._call('DELETE', path('sessions', this._session)).catch((err) => { if (err.type !== 'network' && err.status !== 404) throw err })
-    for (const c of this._conversations.values()) await c._sending // what was sent before still arrives
+    for (const c of this._conversations.values()) await c._sends(() => {}) // what was sent before still arrives
     this._over = true
   }
 
