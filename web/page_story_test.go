@@ -105,7 +105,7 @@ func refused(tom *window) {
 	tom.is("it failed", "lastStatus()", "failed")
 	eval[any](tom.t, tom.ctx, `performance.clearResourceTimings()`)
 	tom.click("retry")
-	tom.await("the same again", `performance.getEntriesByType("resource").filter((e) => e.name.endsWith("/messages")).length + lastStatus()`, "1failed")
+	tom.await("the same again", `performance.getEntriesByType("resource").filter((e) => new URL(e.name).pathname.endsWith("/messages")).length + lastStatus()`, "1failed")
 	tom.click("discard")
 	tom.await("it is gone", "lastStatus()", "sent")
 }
