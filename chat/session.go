@@ -361,8 +361,7 @@ func (s *Service) onNodeEvent(e model.Event) {
 		var m model.SessionMoved
 		if err = json.Unmarshal(e.Data, &m); err == nil && m.Node != s.Node {
 			s.sessions.drop(m.ClientID, []string{m.Session})
-			s.Hub.EndSessions(m.ClientID, []string{m.Session}, e.Position,
-				sse.Ephemeral("session_closed", sse.SessionClosed{Code: "replaced", At: e.At}), sse.Replaced)
+			s.Hub.SessionMoved(m.ClientID, m.Session, e.Position, e.At)
 		}
 	case model.EventClientRevoked:
 		var r model.ClientRevoked

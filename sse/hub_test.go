@@ -339,6 +339,26 @@ func TestReplacedAndTooMany(t *testing.T) {
 	}
 }
 
+// TestMovedAndBack: a stream that was opened before another server's is replaced; one that was opened
+// after that, while this server had not heard of the other's, only has to come again.
+func TestMovedAndBack(t *testing.T) {
+	h, srv := startHub(t, Config{}, new(memoryLog))
+	for _, tt := range []struct {
+		there time.Duration // when the other server's was opened, seen from the stream's opening
+		want  []string
+	}{
+		{time.Minute, []string{"ready", "session_closed"}},
+		{-time.Minute, []string{"ready"}},
+	} {
+		s := open(t, http.DefaultClient, srv.URL+"?client=c&session=a", 0)
+		h.SessionMoved("c", "a", h.Position(), model.At(time.Now().Add(tt.there)))
+		<-s.done
+		if !slices.Equal(s.events, tt.want) {
+			t.Errorf("moved %v after it opened, it heard %v, want %v", tt.there, s.events, tt.want)
+		}
+	}
+}
+
 // TestNodeEventIsDoneFirst: who sees that the end of a session is dispatched must not find the session still there.
 func TestNodeEventIsDoneFirst(t *testing.T) {
 	h := newHub(t, Config{}, new(memoryLog).source())

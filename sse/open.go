@@ -37,7 +37,7 @@ func (h *Hub) Serve(ctx context.Context, w http.ResponseWriter, r *http.Request,
 	head.Set("Cache-Control", "no-store")
 	head.Set("X-Accel-Buffering", "no")
 	s := &Stream{
-		Session: o.Session, hub: h, heartbeat: o.Heartbeat, onEnd: o.OnEnd, taken: o.After, scheduled: true,
+		Session: o.Session, hub: h, heartbeat: o.Heartbeat, opened: time.Now().UnixMilli(), onEnd: o.OnEnd, taken: o.After, scheduled: true,
 	}
 	var intro []byte
 	for _, f := range o.Intro {
@@ -174,14 +174,33 @@ type SessionClosed struct {
 // EndSessions ends the streams of some sessions of a client, or of all when sessions
 // is nil, with one last frame, because of an event at a position. It reports those that had one.
 func (h *Hub) EndSessions(client string, sessions []string, position int64, final *Frame, end End) (told []string) {
-	h.mu.Lock()
-	h.partings[client] = append(h.partings[client], parting{sessions, position, final, end, time.Now()})
-	h.mu.Unlock()
-	for _, s := range h.streamsOf(client, sessions) {
+	for _, s := range h.part(client, parting{sessions, position, final, end, time.Now()}) {
 		s.finish(final, end)
 		told = append(told, s.Session)
 	}
 	return told
+}
+
+// SessionMoved ends the stream of a session of which another server has opened one at a
+// time, because of the event at a position that says so. It is replaced; but one that was
+// opened here since is the newer, by memory alone: its client is made to come again.
+func (h *Hub) SessionMoved(client, session string, position int64, at model.Time) {
+	replaced := Ephemeral("session_closed", SessionClosed{Code: "replaced", At: at})
+	for _, s := range h.part(client, parting{[]string{session}, position, replaced, Replaced, time.Now()}) {
+		if s.opened > at.UnixMilli() {
+			s.finish(Retry(1000+rand.IntN(1000)), Lost)
+		} else {
+			s.finish(replaced, Replaced)
+		}
+	}
+}
+
+// part notes the end of sessions, and returns the streams that they have.
+func (h *Hub) part(client string, p parting) []*Stream {
+	h.mu.Lock()
+	h.partings[client] = append(h.partings[client], p)
+	h.mu.Unlock()
+	return h.streamsOf(client, p.sessions)
 }
 
 // parting is the end of sessions, remembered for streams that were about to open then.

@@ -27,7 +27,8 @@ type Stream struct {
 
 	hub       *Hub
 	client    *client
-	heartbeat int // seconds
+	heartbeat int   // seconds
+	opened    int64 // Unix time, ms
 	onEnd     func(*Stream, End)
 	out       output
 
